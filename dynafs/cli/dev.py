@@ -1,0 +1,152 @@
+"""`dynafs dev`: a local cluster of real processes, for trying things out and for tests."""
+
+import asyncio
+import secrets
+import signal
+import sys
+import time
+import tomllib
+from pathlib import Path
+
+import aiohttp
+import msgspec
+
+from dynafs.errors import ConfigError
+
+READY_TIMEOUT_S = 60.0
+STOP_TIMEOUT_S = 20.0
+#: Peers listen this far above their node's HTTP port.
+PEER_PORT_OFFSET = 500
+POLL_S = 0.1
+
+
+class DevPlan(msgspec.Struct, frozen=True):
+    """What a data directory was made for; kept beside the data."""
+
+    nodes: int
+    port: int
+    secret: str
+
+
+def prepare(nodes: int, port: int, data: Path) -> list[Path]:
+    """Write one settings file per node below `data`, or check those that are there; return their paths."""
+    plan_path = data / "dev.json"
+    data.mkdir(parents=True, exist_ok=True)
+    if plan_path.exists():
+        plan = msgspec.json.decode(plan_path.read_bytes(), type=DevPlan)
+        if plan.nodes != nodes:
+            raise ConfigError(
+                [f"--nodes: {data} holds a cluster of {plan.nodes} nodes; use --nodes {plan.nodes} or another --data"]
+            )
+        plan = DevPlan(nodes, port, plan.secret)
+    else:
+        plan = DevPlan(nodes, port, secrets.token_hex(32))
+    plan_path.write_bytes(msgspec.json.encode(plan))
+    plan_path.chmod(0o600)
+    paths = []
+    for number in range(1, nodes + 1):
+        path = data / f"n{number}.toml"
+        path.write_text(node_settings(plan, number, data))
+        path.chmod(0o600)
+        tomllib.loads(path.read_text())
+        paths.append(path)
+    return paths
+
+
+def node_settings(plan: DevPlan, number: int, data: Path) -> str:
+    """Return the settings file of one node."""
+    n = min(3, plan.nodes)
+    majority = n // 2 + 1
+    members = "".join(_member(i, plan.port) for i in range(1, plan.nodes + 1))
+    data_dir = msgspec.json.encode(str((data / f"n{number}").resolve())).decode()
+    return (
+        f'[node]\nname = "n{number}"\ndata_dir = {data_dir}\n\n'
+        f'[http]\nlisten = "127.0.0.1:{plan.port + number - 1}"\n\n'
+        f'[cluster]\nid = "dev"\nsecret = "{plan.secret}"\nn = {n}\nr = {majority}\nw = {majority}\n{members}'
+    )
+
+
+def _member(number: int, port: int) -> str:
+    address = f"127.0.0.1:{port + PEER_PORT_OFFSET + number}"
+    return f'\n[[cluster.members]]\nnode = "n{number}"\naddress = "{address}"\nzone = "local"\n'
+
+
+async def run(nodes: int, port: int, data: Path) -> int:
+    """Run the cluster until interrupted; return the exit code."""
+    paths = prepare(nodes, port, data)
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for one in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(one, stopped.set)
+    processes = [await _start(path, data / f"n{i}.log") for i, path in enumerate(paths, 1)]
+    watchers = [asyncio.create_task(_watch(i, process, stopped, data)) for i, process in enumerate(processes, 1)]
+    try:
+        ready = asyncio.create_task(_wait_ready(nodes, port, processes))
+        stop = asyncio.create_task(stopped.wait())
+        await asyncio.wait([ready, stop], return_when=asyncio.FIRST_COMPLETED)
+        if not ready.done():
+            ready.cancel()
+            return 0
+        if not ready.result():
+            print(f"the cluster did not become ready; see {data}/n*.log", file=sys.stderr)
+            return 1
+        for number, process in enumerate(processes, 1):
+            print(f"n{number}  http://127.0.0.1:{port + number - 1}  pid {process.pid}  log {data}/n{number}.log")
+        print("cluster ready", flush=True)
+        await stop
+        return 0
+    finally:
+        stopped.set()
+        await _stop(processes)
+        await asyncio.gather(*watchers)
+
+
+async def _start(config: Path, log: Path) -> asyncio.subprocess.Process:
+    with log.open("ab") as file:
+        return await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "dynafs", "serve", "--config", str(config),
+            stdin=asyncio.subprocess.DEVNULL, stdout=file, stderr=file, start_new_session=True,
+        )  # fmt: skip
+
+
+async def _watch(number: int, process: asyncio.subprocess.Process, stopped: asyncio.Event, data: Path) -> None:
+    """Tell when a node ends by itself; the others go on."""
+    code = await process.wait()
+    if not stopped.is_set():
+        how = f"killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
+        print(f"n{number} {how}; see {data}/n{number}.log", file=sys.stderr, flush=True)
+
+
+async def _wait_ready(nodes: int, port: int, processes: list[asyncio.subprocess.Process]) -> bool:
+    deadline = time.monotonic() + READY_TIMEOUT_S
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=2)) as session:
+        waiting = list(range(nodes))
+        while waiting and time.monotonic() < deadline:
+            if any(process.returncode is not None for process in processes):
+                return False
+            waiting = [i for i in waiting if not await _is_ready(session, port + i)]
+            if waiting:
+                await asyncio.sleep(POLL_S)
+    return not waiting
+
+
+async def _is_ready(session: aiohttp.ClientSession, port: int) -> bool:
+    try:
+        async with session.get(f"http://127.0.0.1:{port}/readyz") as response:
+            return response.status == 200
+    except (aiohttp.ClientError, TimeoutError):
+        return False
+
+
+async def _stop(processes: list[asyncio.subprocess.Process]) -> None:
+    for process in processes:
+        if process.returncode is None:
+            process.terminate()
+    try:
+        async with asyncio.timeout(STOP_TIMEOUT_S):
+            await asyncio.gather(*(process.wait() for process in processes))
+    except TimeoutError:
+        for process in processes:
+            if process.returncode is None:
+                process.kill()
+        await asyncio.gather(*(process.wait() for process in processes))

@@ -1,0 +1,117 @@
+"""The command's root."""
+
+import asyncio
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import typer
+import uvloop
+
+from dynafs import __version__
+from dynafs.cli import dev as dev_cluster
+from dynafs.cli.files import add_file_commands
+from dynafs.cli.output import EXIT_USAGE, fail
+from dynafs.cli.ring import ring_app
+from dynafs.cli.storage import storage_app
+from dynafs.config import Settings, check_settings, load_settings
+from dynafs.errors import ConfigError, DynafsError
+from dynafs.node import serve as serve_node
+from dynafs.observe.events import configure_logs, get_logger
+
+app = typer.Typer(
+    name="dynafs", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
+    help="A quorum-replicated file store. Exit codes: 0 done, 1 not found or refused, 2 wrong usage or unreachable.",
+)  # fmt: skip
+app.add_typer(ring_app, name="ring", help="The ring: who owns what.")
+app.add_typer(storage_app, name="storage", help="One node's data directory, while the node is stopped.")
+add_file_commands(app)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"dynafs {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Options before any command."""
+
+
+def load_or_exit(config: Path) -> Settings:
+    """Return the settings, or print every problem and exit."""
+    try:
+        return load_settings(config, os.environ)
+    except ConfigError as error:
+        fail("the settings cannot work:\n  " + "\n  ".join(error.problems).replace("[", "\\["), EXIT_USAGE)
+
+
+@app.command()
+def serve(
+    config: Annotated[Path, typer.Option("--config", help="Settings file, see configs/node.toml.")],
+    insecure: Annotated[bool, typer.Option("--insecure", help="Serve a public address without a token.")] = False,
+) -> None:
+    """Run one node in the foreground."""
+    if insecure:
+        os.environ.pop("DYNAFS_HTTP_TOKEN", None)
+        settings = _load_insecure(config)
+    else:
+        settings = load_or_exit(config)
+    configure_logs(settings.log.level, settings.log.format, node=settings.node.name)
+    try:
+        uvloop.run(_serve(settings))
+    except DynafsError as error:
+        get_logger().error("node.failed", code=error.code, error=error.message)
+        fail(error.message.replace("[", "\\["), EXIT_USAGE)
+    except OSError as error:
+        get_logger().error("node.failed", code="os_error", error=str(error))
+        fail(str(error).replace("[", "\\["), EXIT_USAGE)
+
+
+def _load_insecure(config: Path) -> Settings:
+    try:
+        settings = load_settings(config, {**os.environ, "DYNAFS_HTTP_TOKEN": "unused"})
+        settings = msgspec.structs.replace(
+            settings, http=msgspec.structs.replace(settings.http, token="", insecure=True)
+        )
+        check_settings(settings)
+    except ConfigError as error:
+        fail("the settings cannot work:\n  " + "\n  ".join(error.problems).replace("[", "\\["), EXIT_USAGE)
+    return settings
+
+
+async def _serve(settings: Settings) -> None:
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for one in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(one, stopped.set)
+    await serve_node(settings, stopped)
+
+
+@app.command()
+def dev(
+    nodes: Annotated[int, typer.Option("--nodes", min=1, max=64, help="How many nodes.")] = 3,
+    port: Annotated[int, typer.Option("--port", min=1024, max=65000, help="HTTP port of the first node.")] = 8080,
+    data: Annotated[Path, typer.Option("--data", help="Directory for settings, data and logs.")] = Path(".dynafs"),
+) -> None:
+    """Run a local cluster; Ctrl-C stops it."""
+    try:
+        code = asyncio.run(dev_cluster.run(nodes, port, data))
+    except DynafsError as error:
+        fail(error.message.replace("[", "\\["), EXIT_USAGE)
+    raise typer.Exit(code)
+
+
+def run() -> None:
+    """Entry point of the `dynafs` script."""
+    # A closed standard output must not end in a traceback.
+    sys.stdout.reconfigure(errors="surrogateescape")  # type: ignore[union-attr]
+    app()

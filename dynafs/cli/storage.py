@@ -1,0 +1,39 @@
+"""`dynafs storage`: mending a stopped node's data directory."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dynafs.cli.output import EXIT_USAGE, fail, out
+from dynafs.config import load_settings
+from dynafs.errors import DynafsError
+from dynafs.storage.directory import DataDirectory
+from dynafs.storage.local import rebuild_index, set_index_aside
+
+storage_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
+
+
+@storage_app.callback()
+def storage() -> None:
+    """Commands for a node that is not running."""
+
+
+@storage_app.command("rebuild-index")
+def rebuild(
+    config: Annotated[Path, typer.Option("--config", help="Settings file of the node.")],
+    from_scratch: Annotated[
+        bool,
+        typer.Option("--from-scratch", help="Set an index that cannot be opened aside; its records are lost here."),
+    ] = False,
+) -> None:
+    """Find every chunk in the segment files and index it anew."""
+    try:
+        settings = load_settings(config, {"DYNAFS_HTTP_TOKEN": "not-serving"})
+        with DataDirectory(Path(settings.node.data_dir), settings.cluster.id, settings.node.name, "0") as directory:
+            if from_scratch and (aside := set_index_aside(directory.path)) is not None:
+                out.print(f"the old index was moved to {aside}", soft_wrap=True, markup=False)
+            count = rebuild_index(directory, settings.storage)
+    except DynafsError as error:
+        fail(error.message.replace("[", "\\["), EXIT_USAGE)
+    out.print(f"{count} chunks indexed")

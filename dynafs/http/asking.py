@@ -1,0 +1,135 @@
+"""What a request asks: paths, query parameters, and body, checked where they enter."""
+
+import asyncio
+import hmac
+from collections.abc import AsyncIterator, Mapping
+from urllib.parse import parse_qsl, unquote_to_bytes
+
+from aiohttp import ClientConnectionError, web
+from aiohttp.http_exceptions import HttpProcessingError
+
+from dynafs.config import HttpSettings, is_loopback, split_address
+from dynafs.errors import (
+    BodyIncomplete,
+    NameInvalid,
+    NotSupported,
+    OriginRefused,
+    RequestInvalid,
+    Unauthorized,
+)
+from dynafs.files import FileName
+
+QUERY_FIELDS_MAX = 32
+
+
+def decoded(raw: str, field: str) -> str:
+    """Return a percent-decoded path segment; "%2F" becomes "/" like any other character."""
+    try:
+        return unquote_to_bytes(raw.encode("utf-8", "surrogateescape")).decode()
+    except UnicodeDecodeError:
+        raise NameInvalid(field, "the name is not valid UTF-8") from None
+
+
+def file_name(rest: str) -> FileName:
+    """Return the file that BUCKET/PATH, still percent-encoded, names."""
+    bucket, _, path = rest.partition("/")
+    return FileName.parse(decoded(bucket, "bucket"), decoded(path, "path"))
+
+
+def query_of(raw: str, allowed: tuple[str, ...]) -> dict[str, str]:
+    """Return the query parameters; raise RequestInvalid for unknown, repeated or undecodable ones."""
+    if not raw:
+        return {}
+    try:
+        pairs = parse_qsl(raw, keep_blank_values=True, errors="strict", max_num_fields=QUERY_FIELDS_MAX)
+    except (ValueError, UnicodeError):
+        raise RequestInvalid("query", "the query string cannot be decoded") from None
+    found: dict[str, str] = {}
+    for name, value in pairs:
+        if name not in allowed:
+            raise RequestInvalid(name, f"unknown query parameter; known here: {', '.join(allowed) or 'none'}")
+        if name in found:
+            raise RequestInvalid(name, "given twice")
+        found[name] = value
+    return found
+
+
+def whole_number(query: Mapping[str, str], name: str, low: int, high: int) -> int | None:
+    """Return a query parameter as a number from low to high, None when it is absent."""
+    text = query.get(name)
+    if text is None:
+        return None
+    if not (text.isascii() and text.isdigit() and len(text) < 19 and low <= int(text) <= high):
+        raise RequestInvalid(name, f"use a whole number from {low} to {high}")
+    return int(text)
+
+
+def quorum_numbers(query: Mapping[str, str], n: int) -> tuple[int | None, int | None]:
+    """Return (r, w) of a request that may set them; refuse consistency levels this node cannot promise."""
+    level = query.get("consistency", "strong")
+    if level == "available":
+        raise NotSupported("consistency=available is not offered; strong is the only level", field="consistency")
+    if level != "strong":
+        raise RequestInvalid("consistency", "use strong")
+    return whole_number(query, "r", 1, n), whole_number(query, "w", 1, n)
+
+
+class Gatekeeper:
+    """Decides who may ask anything at all: token, origin, host."""
+
+    def __init__(self, settings: HttpSettings) -> None:
+        self._token = settings.token.encode()
+        host, _ = split_address(settings.listen)
+        self._hosts = {host, "localhost", "127.0.0.1", "::1", *settings.allowed_hosts}
+        self._checks_host = not settings.token and is_loopback(settings.listen)
+
+    def check(self, headers: Mapping[str, str]) -> None:
+        """Raise Unauthorized or OriginRefused."""
+        host = headers.get("Host", "")
+        origin = headers.get("Origin")
+        if origin is not None and origin.partition("://")[2] != host:
+            raise OriginRefused(f"requests of foreign pages are refused (Origin {origin[:200]}, Host {host[:200]})")
+        if self._token:
+            given = headers.get("Authorization", "").removeprefix("Bearer ")
+            if not hmac.compare_digest(given.encode("utf-8", "surrogateescape"), self._token):
+                raise Unauthorized("send the header Authorization: Bearer TOKEN with this node's http.token")
+        elif self._checks_host and _host_only(host) not in self._hosts:
+            # A page on an attacker's domain can point that domain at 127.0.0.1; the Host header gives it away.
+            raise OriginRefused(f"unknown host {host[:200]!r}; add it to http.allowed_hosts")
+
+
+def _host_only(host: str) -> str:
+    if host.startswith("["):
+        return host[1:].partition("]")[0]
+    return host.partition(":")[0]
+
+
+async def body_of(request: web.BaseRequest, stall_timeout_s: float) -> AsyncIterator[bytes]:
+    """Yield the request's body in pieces. Raises BodyIncomplete when it breaks off, stalls or is malformed."""
+    content = request.content
+    if request.headers.get("Expect", "").lower() == "100-continue":
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        request.writer.output_size = 0  # what was sent is not part of the response
+    try:
+        while not content.at_eof():
+            if content.total_bytes and (piece := content.read_nowait(-1)):
+                yield piece
+                continue
+            async with asyncio.timeout(stall_timeout_s):
+                piece = await content.readany()
+            if piece:
+                yield piece
+    except TimeoutError:
+        raise BodyIncomplete(f"the body sent nothing for {stall_timeout_s:g} s") from None
+    except (ClientConnectionError, HttpProcessingError, web.RequestPayloadError, ConnectionError) as error:
+        raise BodyIncomplete(f"the body broke off: {error}") from None
+
+
+async def small_body(request: web.BaseRequest, size_bytes_max: int, stall_timeout_s: float) -> bytes:
+    """Return the whole body of a request whose body is small by nature."""
+    whole = bytearray()
+    async for piece in body_of(request, stall_timeout_s):
+        whole += piece
+        if len(whole) > size_bytes_max:
+            raise RequestInvalid("body", f"at most {size_bytes_max} bytes here")
+    return bytes(whole)

@@ -1,0 +1,48 @@
+"""Errors as HTTP: one table, one rendering."""
+
+import msgspec
+from aiohttp import web
+
+from dynafs import errors
+
+STATUS: dict[type[errors.DynafsError], int] = {
+    errors.RequestInvalid: 400,
+    errors.BodyIncomplete: 400,
+    errors.Unauthorized: 401,
+    errors.OriginRefused: 403,
+    errors.NotFound: 404,
+    errors.BucketExists: 409,
+    errors.RangeNotSatisfiable: 416,
+    errors.DigestMismatch: 422,
+    errors.NotSupported: 501,
+    errors.Overloaded: 503,
+    errors.QuorumError: 503,
+    errors.ChunkUnavailable: 503,
+    errors.PeerError: 503,
+    errors.ClockSkewed: 503,
+    errors.StoreFull: 507,
+}
+
+
+def status_of(error: errors.DynafsError) -> int:
+    """Return the status of the nearest class in the table, 500 for none."""
+    return next((STATUS[kind] for kind in type(error).__mro__ if kind in STATUS), 500)
+
+
+def error_body(error: errors.DynafsError) -> bytes:
+    """Return the JSON body every error has."""
+    told = {"code": error.code, "message": error.message, "retryable": error.retryable, **error.evidence}
+    return msgspec.json.encode({"error": told}) + b"\n"
+
+
+def error_response(error: errors.DynafsError) -> web.Response:
+    """Return the response for an error."""
+    status = status_of(error)
+    headers = {"Content-Type": "application/json"}
+    if isinstance(error, errors.RangeNotSatisfiable):
+        headers["Content-Range"] = f"bytes */{error.size_bytes}"
+    elif isinstance(error, errors.Unauthorized):
+        headers["WWW-Authenticate"] = "Bearer"
+    elif status == 503:
+        headers["Retry-After"] = str(getattr(error, "retry_after_s", 1))
+    return web.Response(status=status, body=error_body(error), headers=headers)

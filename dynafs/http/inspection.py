@@ -1,0 +1,172 @@
+"""/v1/metadata, /v1/chunks, /v1/ring, /v1/cluster, and listings: looking, not touching."""
+
+import base64
+import binascii
+
+import msgspec
+from aiohttp import web
+
+from dynafs.errors import NotFound, RequestInvalid
+from dynafs.files import BucketPolicy, FileName
+from dynafs.files.manifest import CHUNK_ID_SIZE_BYTES, PAGE_CHUNKS, chunk_count
+from dynafs.files.name import check_bucket
+from dynafs.http.asking import query_of, quorum_numbers, small_body, whole_number
+from dynafs.http.files import QUORUM_QUERY
+from dynafs.http.rendering import json_response, version_json
+from dynafs.quorum import QuorumPolicy
+from dynafs.replication.cluster import Replication
+from dynafs.ring import file_hash, partition_of
+from dynafs.ring.shares import fair_shares
+
+POLICY_SIZE_BYTES_MAX = 4096
+
+
+class InspectionRoutes:
+    """Everything that only looks, and the making of buckets."""
+
+    def __init__(self, replication: Replication) -> None:
+        self._replication = replication
+        cluster = replication.settings.cluster
+        self._default = QuorumPolicy(cluster.n, cluster.r, cluster.w)
+
+    async def list_files(self, bucket: str, raw_query: str) -> web.StreamResponse:
+        """One page of a bucket's files, or of all buckets when `bucket` is empty."""
+        replication = self._replication
+        query = query_of(raw_query, ("prefix", "delimiter", "limit", "cursor", *QUORUM_QUERY))
+        r, _ = quorum_numbers(query, replication.ring.n)
+        policy = self._default
+        if bucket:
+            policy = replication.buckets.quorum(await replication.buckets.find(check_bucket(bucket)), r)
+        rows_max = replication.settings.limits.listing_rows_max
+        limit = whole_number(query, "limit", 1, rows_max) or rows_max
+        after = _after_of(query.get("cursor"))
+        listing = await replication.lister.page(
+            bucket, query.get("prefix", ""), query.get("delimiter", ""), after, limit, policy
+        )
+        cursor = None if listing.after is None else base64.urlsafe_b64encode(listing.after).decode()
+        if not bucket:
+            return json_response({"buckets": [path for path, _ in listing.files], "cursor": cursor})
+        rows = [{"path": path, **version_json(version)} for path, version in listing.files]
+        return json_response({"bucket": bucket, "files": rows, "prefixes": listing.prefixes, "cursor": cursor})
+
+    async def make_bucket(self, request: web.BaseRequest, bucket: str) -> web.StreamResponse:
+        """Make a bucket with a policy of its own: {"r", "w", "chunk_size_bytes"}, each optional."""
+        buckets = self._replication.buckets
+        stall_timeout_s = self._replication.settings.http.body_stall_timeout_s
+        body = await small_body(request, POLICY_SIZE_BYTES_MAX, stall_timeout_s)
+        asked = {**msgspec.structs.asdict(buckets.default), **_json_object(body)}
+        try:
+            policy = msgspec.convert(asked, BucketPolicy)
+        except msgspec.ValidationError as error:
+            raise RequestInvalid("body", str(error)) from None
+        made = await buckets.make(check_bucket(bucket), policy)
+        return json_response({"bucket": bucket, "policy": msgspec.structs.asdict(made)}, 201)
+
+    async def show_bucket(self, bucket: str) -> web.StreamResponse:
+        """The bucket's policy."""
+        policy = await self._replication.buckets.find(check_bucket(bucket))
+        return json_response({"bucket": bucket, "policy": msgspec.structs.asdict(policy)})
+
+    async def metadata(self, name: FileName, raw_query: str) -> web.StreamResponse:
+        """A file's version, who holds its record, and where up to 1024 of its chunks lie."""
+        replication = self._replication
+        query = query_of(raw_query, ("first", "limit", *QUORUM_QUERY))
+        r, _ = quorum_numbers(query, replication.ring.n)
+        policy = await replication.buckets.find(name.bucket)
+        version = await replication.files.newest(name, replication.buckets.quorum(policy, r))
+        manifest = version.manifest
+        total = chunk_count(version.size_bytes, manifest.chunk_size_bytes) if manifest else 0
+        first = whole_number(query, "first", 0, max(total, 1)) or 0
+        stop = min(total, first + (whole_number(query, "limit", 1, PAGE_CHUNKS) or PAGE_CHUNKS))
+        ids = await replication.files.chunk_ids(name, version, first, stop)
+        found = await replication.inspector.whereabouts(ids)
+        chunks = [{"index": first + i, "id": one.chunk_id.hex(), "copies": one.copies} for i, one in enumerate(found)]
+        return json_response({
+            "bucket": name.bucket, "path": name.path, **version_json(version), "siblings": [],
+            "is_inline": manifest is None, "chunk_size_bytes": manifest.chunk_size_bytes if manifest else None,
+            "chunk_count": total, "record": await replication.inspector.holders(name, version),
+            "chunks": chunks, "next": stop if stop < total else None,
+        })  # fmt: skip
+
+    async def chunk(self, request: web.BaseRequest, text: str) -> web.StreamResponse:
+        """One chunk's verified bytes, from whichever owner has it."""
+        try:
+            chunk_id = bytes.fromhex(text)
+        except ValueError:
+            chunk_id = b""
+        if len(chunk_id) != CHUNK_ID_SIZE_BYTES:
+            raise RequestInvalid("id", "a chunk's id is 64 hexadecimal digits")
+        (where,) = await self._replication.inspector.whereabouts([chunk_id])
+        if set(where.copies.values()) == {"missing"}:
+            raise NotFound("chunk", text)
+        headers = {
+            "Content-Type": "application/octet-stream",
+            "ETag": f'"{text}"',
+            "X-Content-Type-Options": "nosniff",
+        }
+        with await self._replication.files.take(self._replication.settings.cluster.chunk_size_bytes):
+            cached = self._replication.chunks.read_now(chunk_id)
+            body = cached if cached is not None else await self._replication.chunks.look(chunk_id)
+            if request.method == "HEAD":
+                return web.Response(headers={**headers, "Content-Length": str(len(body))})
+            response = web.Response(body=bytes(body), headers=headers)
+            await response.prepare(request)
+            await response.write_eof()
+            return response
+
+    async def ring(self) -> web.StreamResponse:
+        """The ring: members with their shares."""
+        ring, membership = self._replication.ring, self._replication.membership
+        shares = fair_shares(ring.members, ring.partition_count, ring.n)
+        members = [
+            {
+                "node": m.node, "zone": m.zone, "weight": m.weight, "is_up": membership.is_up(m.node),
+                "partitions": ring.loads[m.node], "share": round(shares[m.node], 2),
+            }
+            for m in ring.members
+        ]  # fmt: skip
+        return json_response({
+            "epoch": ring.epoch, "n": ring.n, "partitions": ring.partition_count, "digest": ring.digest.hex(),
+            "seen_by": self._replication.settings.node.name, "members": members,
+        })  # fmt: skip
+
+    async def locate(self, name: FileName) -> web.StreamResponse:
+        """Where a file's record belongs, whether or not the file exists."""
+        ring = self._replication.ring
+        partition = partition_of(file_hash(name.key), ring.partition_count)
+        nodes = ring.preference_list(partition)
+        addresses = {m.node: m.address for m in self._replication.settings.cluster.members}
+        rows = [
+            {
+                "node": node, "role": "owner" if i < ring.n else "fallback", "zone": ring.zones[node],
+                "address": addresses[node], "is_up": self._replication.membership.is_up(node),
+            }
+            for i, node in enumerate(nodes)
+        ]  # fmt: skip
+        return json_response({"bucket": name.bucket, "path": name.path, "partition": partition, "nodes": rows})
+
+    async def cluster(self) -> web.StreamResponse:
+        """Which nodes this node can reach."""
+        replication = self._replication
+        nodes = {m.node: replication.membership.is_up(m.node) for m in replication.ring.members}
+        cluster = replication.settings.cluster
+        return json_response({
+            "cluster": cluster.id, "seen_by": replication.settings.node.name, "n": cluster.n, "r": cluster.r,
+            "w": cluster.w, "has_quorum": replication.has_quorum(), "is_up": nodes,
+        })  # fmt: skip
+
+
+def _json_object(body: bytes) -> dict[str, object]:
+    try:
+        return msgspec.json.decode(body or b"{}", type=dict[str, object])
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise RequestInvalid("body", f"use a JSON object: {error}") from None
+
+
+def _after_of(cursor: str | None) -> bytes:
+    if not cursor:
+        return b""
+    try:
+        return base64.b64decode(cursor, altchars=b"-_", validate=True)
+    except (ValueError, binascii.Error):
+        raise RequestInvalid("cursor", "use the cursor of an earlier page as it was") from None

@@ -1,0 +1,110 @@
+"""Routes: which method on which path does what."""
+
+from aiohttp import web
+
+from dynafs.errors import DynafsError, NotFound
+from dynafs.http.asking import decoded, file_name, query_of
+from dynafs.http.error_mapping import error_response
+from dynafs.http.files import FileRoutes
+from dynafs.http.inspection import InspectionRoutes
+from dynafs.http.multipart import MultipartRoutes
+from dynafs.http.openapi import DOCUMENT
+from dynafs.http.rendering import json_response
+from dynafs.observe import metrics
+from dynafs.replication.cluster import Replication
+
+_FILES, _METADATA, _CHUNKS, _BUCKETS, _LOCATE = (
+    "/v1/files/", "/v1/metadata/", "/v1/chunks/", "/v1/buckets/", "/v1/ring/locate/",
+)  # fmt: skip
+
+
+class MethodNotAllowed(DynafsError):
+    """The path exists, the method does not."""
+
+    code = "method_not_allowed"
+
+
+class Router:
+    """Hands a request to its resource."""
+
+    def __init__(self, replication: Replication) -> None:
+        self._replication = replication
+        self._files = FileRoutes(replication)
+        self._multipart = MultipartRoutes(replication)
+        self._look = InspectionRoutes(replication)
+
+    async def route(self, request: web.BaseRequest, path: str, query: str) -> web.StreamResponse:
+        """Return the response. Raises DynafsError. path and query: raw, still percent-encoded."""
+        if path.startswith(_FILES):
+            return await self._route_files(request, path[len(_FILES) :], query)
+        if path.startswith(_BUCKETS):
+            return await self._route_bucket(request, decoded(path[len(_BUCKETS) :], "bucket"), query)
+        if request.method not in ("GET", "HEAD"):
+            return self._not_allowed(request, "GET, HEAD") if self._exists(path) else _no_route(path)
+        if path.startswith(_METADATA):
+            return await self._look.metadata(file_name(path[len(_METADATA) :]), query)
+        if path.startswith(_CHUNKS):
+            query_of(query, ())
+            return await self._look.chunk(request, path[len(_CHUNKS) :])
+        if path.startswith(_LOCATE):
+            return await self._look.locate(file_name(path[len(_LOCATE) :]))
+        return await self._route_fixed(path, query)
+
+    async def _route_files(self, request: web.BaseRequest, rest: str, query: str) -> web.StreamResponse:
+        method = request.method
+        _, slash, path = rest.partition("/")
+        if method in ("GET", "HEAD") and not path and not slash:
+            return await self._look.list_files(decoded(rest, "bucket"), query)
+        if method == "POST":
+            return await self._multipart.post(request, rest, query)
+        name = file_name(rest)
+        if method in ("GET", "HEAD"):
+            return await self._files.get(request, name, query)
+        if method == "PUT":
+            return await self._files.put(request, name, query)
+        if method == "DELETE":
+            return await self._files.delete(request, name, query)
+        return self._not_allowed(request, "GET, HEAD, PUT, POST, DELETE")
+
+    async def _route_bucket(self, request: web.BaseRequest, bucket: str, query: str) -> web.StreamResponse:
+        query_of(query, ())
+        if request.method == "PUT":
+            return await self._look.make_bucket(request, bucket)
+        if request.method in ("GET", "HEAD"):
+            return await self._look.show_bucket(bucket)
+        return self._not_allowed(request, "GET, HEAD, PUT")
+
+    async def _route_fixed(self, path: str, query: str) -> web.StreamResponse:
+        match path:
+            case "/v1/files":
+                return await self._look.list_files("", query)
+            case "/v1/ring":
+                return await self._look.ring()
+            case "/v1/cluster":
+                return await self._look.cluster()
+            case "/healthz":
+                return json_response({"status": "alive"})
+            case "/readyz":
+                is_ready = self._replication.has_quorum()
+                return json_response({"status": "ready" if is_ready else "no quorum"}, 200 if is_ready else 503)
+            case "/metrics":
+                return web.Response(body=metrics.render(), headers={"Content-Type": "text/plain; version=0.0.4"})
+            case "/openapi.json":
+                return json_response(DOCUMENT)
+            case _:
+                return _no_route(path)
+
+    def _exists(self, path: str) -> bool:
+        fixed = ("/v1/files", "/v1/ring", "/v1/cluster", "/healthz", "/readyz", "/metrics", "/openapi.json")
+        return path in fixed or path.startswith((_METADATA, _CHUNKS, _LOCATE))
+
+    def _not_allowed(self, request: web.BaseRequest, allowed: str) -> web.StreamResponse:
+        error = MethodNotAllowed(f"{request.method} is not offered here; use {allowed}", allowed=allowed)
+        response = error_response(error)
+        response.set_status(405)
+        response.headers["Allow"] = allowed
+        return response
+
+
+def _no_route(path: str) -> web.StreamResponse:
+    raise NotFound("route", path[:200])

@@ -1,0 +1,11 @@
+"""Who is up?
+
+Problem: requests should go to nodes that answer, nearest first, without anybody deciding that a node is gone for good.
+
+Rule: the members are fixed by the settings. A peer counts as up while proved connections to it stand; connections ask
+for signs of life, so a frozen peer counts as down after ping interval plus timeout. Being down changes routing only.
+"""
+
+from dynafs.membership.fixed import FixedMembership
+
+__all__ = ["FixedMembership"]

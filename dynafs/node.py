@@ -1,0 +1,147 @@
+"""The composition root: the one file that knows everything. Starts a node, keeps it, stops it."""
+
+import asyncio
+import ctypes
+import os
+import time
+from pathlib import Path
+
+from dynafs.causality import HybridClock
+from dynafs.config import Settings
+from dynafs.errors import StoreRefused
+from dynafs.http import HttpServer
+from dynafs.membership import FixedMembership
+from dynafs.observe.events import get_logger
+from dynafs.peers import PeerListener, PeerPool
+from dynafs.replication.cluster import Replication
+from dynafs.replication.replica import Replica
+from dynafs.replication.stamps import StampSource
+from dynafs.ring import Member, Ring, place
+from dynafs.storage import LocalStore
+from dynafs.storage.directory import DataDirectory
+from dynafs.wire.frames import WIRE_VERSION
+from dynafs.wire.handshake import Hello
+
+log = get_logger()
+
+GENERATION_SIZE_BYTES = 4
+#: glibc's names of mallopt parameters, and the size below which freed memory is kept for the next chunk instead of
+#: being given back to the kernel and faulted in again page by page.
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
+KEPT_MEMORY_SIZE_BYTES = 32 << 20
+
+
+class SystemClock:
+    """The Clock port of the operating system."""
+
+    def wall_ms(self) -> int:
+        """Milliseconds since 1970."""
+        return time.time_ns() // 1_000_000
+
+    def monotonic_s(self) -> float:
+        """Seconds that only move forward."""
+        return time.monotonic()
+
+    def random_bytes(self, size_bytes: int) -> bytes:
+        """Unpredictable bytes."""
+        return os.urandom(size_bytes)
+
+
+def ring_of(settings: Settings) -> Ring:
+    """Return the ring that these settings lay out; equal settings give equal rings on every node."""
+    members = tuple(Member(m.node, m.zone, m.weight) for m in settings.cluster.members)
+    return place(members, settings.cluster.partitions, settings.cluster.n)
+
+
+class Node:
+    """One running node. Use `start`, then `stop`."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Make a node of checked settings; nothing happens before `start`."""
+        self.settings = settings
+        self.clock = SystemClock()
+        self.ring = ring_of(settings)
+        self.http_port = 0
+
+    async def start(self) -> None:
+        """Open the store, listen for peers and clients. Raises DynafsError or OSError, leaving nothing open."""
+        try:
+            await self._start()
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def _start(self) -> None:
+        settings, clock = self.settings, self.clock
+        keep_freed_memory()
+        cluster, name = settings.cluster, settings.node.name
+        generation = clock.random_bytes(GENERATION_SIZE_BYTES).hex()
+        directory = DataDirectory(Path(settings.node.data_dir), cluster.id, name, generation)
+        try:
+            self.store = LocalStore(directory, settings.storage)
+        except BaseException:
+            directory.close()
+            raise
+        await self._check_ring()
+        hybrid = HybridClock(f"{name}-{directory.identity.generation}", self.store.clock_ceiling())
+        stamps = StampSource(hybrid, clock, self.store, cluster.max_clock_skew_ms)
+        replica = Replica(self.store, stamps, settings.limits.listing_rows_max)
+        me = Hello(WIRE_VERSION, cluster.id, name, "control", self.ring.digest, b"")
+        secret = cluster.secret.encode()
+        others = {m.node: m.address for m in cluster.members if m.node != name}
+        self.pool = PeerPool(me, secret, others, settings.timeouts, clock, settings.limits.peer_calls_max)
+        self.listener = PeerListener(
+            me,
+            secret,
+            settings.timeouts,
+            clock,
+            replica.handle,
+            self.pool.hurry,
+            settings.limits.receive_bytes,
+        )
+        membership = FixedMembership(name, self.ring.zones, self.pool.is_up)
+        self.replication = Replication(settings, self.ring, stamps, clock, self.store, self.pool, membership, replica)
+        await self.listener.start(settings.peer_listen)
+        self.http = HttpServer(self.replication)
+        self.http_port = await self.http.start()
+        log.info("node.started", http=settings.http.listen, peers=settings.peer_listen, pid=os.getpid())
+
+    async def _check_ring(self) -> None:
+        """Refuse to serve data that was placed by another ring: members cannot be changed by editing the settings."""
+        known = self.store.fact("ring_digest")
+        if known is None:
+            await self.store.put_fact("ring_digest", self.ring.digest)
+        elif known != self.ring.digest:
+            raise StoreRefused(
+                "cluster.members, cluster.n or cluster.partitions differ from those the data was stored under; "
+                "restore the former settings"
+            )
+
+    async def stop(self) -> None:
+        """Finish what is under way, close everything. Safe after a failed start."""
+        for part in ("http", "listener", "replication", "pool", "store"):
+            service = getattr(self, part, None)
+            if service is not None:
+                await service.close()
+                delattr(self, part)
+        log.info("node.stopped")
+
+
+def keep_freed_memory() -> None:
+    """Tell malloc to keep chunk-sized memory: fresh pages cost more than everything else in a large PUT."""
+    try:
+        libc = ctypes.CDLL("libc.so.6")
+        libc.mallopt(M_MMAP_THRESHOLD, KEPT_MEMORY_SIZE_BYTES)
+        libc.mallopt(M_TRIM_THRESHOLD, 4 * KEPT_MEMORY_SIZE_BYTES)
+    except (OSError, AttributeError):
+        return  # Not glibc: slower, but right.
+
+
+async def serve(settings: Settings, stopped: asyncio.Event) -> None:
+    """Run a node until `stopped` is set."""
+    node = Node(settings)
+    await node.start()
+    try:
+        await stopped.wait()
+    finally:
+        await node.stop()

@@ -1,0 +1,62 @@
+"""Log events. A name is `noun.past_participle`; values are fields with units; no prose.
+
+error: an invariant or data is at risk. warning: degraded and handled. info: worth a line in an operator's diary.
+debug: per request.
+"""
+
+import logging
+import sys
+from typing import Any
+
+import structlog
+
+#: {event: what happened}. A test checks that every event logged anywhere is listed here, and every listed one is used.
+CATALOGUE = {
+    "node.started": "the node is listening",
+    "node.stopped": "the node has closed its data directory",
+    "node.failed": "the node cannot start or go on",
+    "http.answered": "a client request was answered (debug)",
+    "http.failed": "a client request met a bug of ours",
+    "http.refused": "a client sent bytes that are not HTTP or break a limit",
+    "download.aborted": "a chunk could not be had mid-stream, so the connection was cut",
+    "bucket.made": "the first PUT made a bucket",
+    "peer.connected": "a proved connection to a peer stands",
+    "peer.disconnected": "the last connection to a peer ended",
+    "peer.refused": "someone was turned away: wrong secret, cluster, ring or malformed bytes",
+    "peer.misbehaved": "a proved peer broke the protocol and was cut off",
+    "peer.request_failed": "a peer's request met a bug of ours",
+    "record.repaired": "a read brought stale owners up to date",
+    "record.repair_failed": "a stale owner could not be brought up to date",
+    "record.corrupt": "a stored record fails its checksum",
+    "chunk.quarantined": "a stored chunk does not hash to its name and is no longer served",
+    "chunk.repaired": "an owner got a good copy of a chunk it lacked",
+    "chunk.repair_failed": "an owner could not be given a good copy",
+    "write.straggled": "an owner failed after the write was already acknowledged (debug)",
+    "store.opened": "the data directory is open",
+    "store.recovered": "entries of a segment were missing in the index and were added",
+    "store.failed": "the operating system failed a write",
+}
+
+
+def configure_logs(level: str, style: str, **bound: Any) -> None:
+    """Set structlog up for this process; `bound` fields appear on every line. style: auto, console or json."""
+    is_console = style == "console" or (style == "auto" and sys.stderr.isatty())
+    renderer: Any = structlog.dev.ConsoleRenderer() if is_console else structlog.processors.JSONRenderer()
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
+        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+    structlog.contextvars.bind_contextvars(**bound)
+
+
+def get_logger() -> Any:
+    """Return the logger; configured lazily, so modules may hold one from import."""
+    return structlog.get_logger()

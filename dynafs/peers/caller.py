@@ -1,0 +1,139 @@
+"""The calling end: numbered requests out, answers matched to their futures."""
+
+import asyncio
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
+
+from dynafs.config import TimeoutSettings
+from dynafs.errors import DynafsError, PeerError, PeerOverloaded, PeerRefused, PeerTimeout, PeerUnreachable
+from dynafs.peers.connection import FramedConnection
+from dynafs.ports import Answer, Body
+from dynafs.wire.frames import Frame, FrameKind
+from dynafs.wire.handshake import CallerHandshake, HandshakeMessage
+from dynafs.wire.messages import Message, decode_error, decode_reply, encode_message
+
+#: How often deadlines and signs of life are looked at; deadlines are this much later at worst.
+SWEEP_INTERVAL_S = 0.1
+
+
+class _Waiting(NamedTuple):
+    future: "asyncio.Future[Answer]"
+    deadline: float
+    timeout_s: float
+
+
+class CallerConnection(FramedConnection):
+    """One connection to one peer, opened by us."""
+
+    def __init__(
+        self,
+        node: str,
+        handshake: CallerHandshake,
+        timeouts: TimeoutSettings,
+        calls_max: int,
+        on_closed: Callable[[str], None],
+    ) -> None:
+        super().__init__()
+        self.node = node
+        self._handshake, self._timeouts, self._calls_max, self._on_closed = (
+            handshake,
+            timeouts,
+            calls_max,
+            on_closed,
+        )
+        #: {request id: who waits}
+        self._waiting: dict[int, _Waiting] = {}
+        self._next_id = 0
+        self._problem = ""
+        self._sweeper: asyncio.TimerHandle | None = None
+        self._is_pinged = False
+        #: resolves once requests may be sent
+        self.ready: asyncio.Future[None] = self._loop.create_future()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Open the conversation."""
+        super().connection_made(transport)
+        self.send_handshake(self._handshake.first())
+
+    def on_handshake(self, message: HandshakeMessage) -> None:
+        """Answer the listener's part of the handshake."""
+        self.send_handshake(self._handshake.on_message(message))
+        if self._handshake.done:
+            self.become_proved()
+            self._sweeper = self._loop.call_later(SWEEP_INTERVAL_S, self._sweep)
+            if not self.ready.done():
+                self.ready.set_result(None)
+
+    @property
+    def call_count(self) -> int:
+        """Calls under way."""
+        return len(self._waiting)
+
+    def call(self, message: Message, body: Body, timeout_s: float) -> "asyncio.Future[Answer]":
+        """Send a request; the future fails with PeerError, and cancelling it frees the call's place."""
+        future: asyncio.Future[Answer] = self._loop.create_future()
+        if not self.is_open or not self.is_proved:
+            future.set_exception(PeerUnreachable(self.node, self._problem or "the connection is closed"))
+        elif len(self._waiting) >= self._calls_max:
+            future.set_exception(PeerOverloaded(f"{self._calls_max} calls to {self.node} are under way", self.node))
+        else:
+            self._next_id = request_id = (self._next_id + 1) & 0xFFFFFFFF
+            self._waiting[request_id] = _Waiting(future, self._loop.time() + timeout_s, timeout_s)
+            future.add_done_callback(partial(self._on_done, request_id))
+            self.send(FrameKind.REQUEST, request_id, encode_message(message), body)
+        return future
+
+    def _on_done(self, request_id: int, future: "asyncio.Future[Answer]") -> None:
+        if future.cancelled() and self._waiting.pop(request_id, None) is not None:
+            self.send(FrameKind.CANCEL, request_id)
+
+    def on_frame(self, frame: Frame) -> None:
+        """Resolve the call a reply or an error belongs to; late ones are dropped."""
+        self._is_pinged = False
+        if frame.kind is FrameKind.REPLY:
+            reply = decode_reply(frame.head)
+            if (waiting := self._waiting.pop(frame.request_id, None)) is not None and not waiting.future.done():
+                waiting.future.set_result(Answer(reply, frame.body))
+        elif frame.kind is FrameKind.ERROR:
+            error = decode_error(frame.head)
+            self._fail(frame.request_id, PeerRefused(self.node, error.code, error.message, error.evidence))
+
+    def _fail(self, request_id: int, error: PeerError) -> None:
+        if (waiting := self._waiting.pop(request_id, None)) is not None and not waiting.future.done():
+            waiting.future.set_exception(error)
+
+    def _sweep(self) -> None:
+        """Fail calls past their deadline; ask for a sign of life; give up on silence."""
+        if not self.is_open:
+            return
+        now = self._loop.time()
+        for request_id in [i for i, waiting in self._waiting.items() if waiting.deadline <= now]:
+            timeout_s = self._waiting[request_id].timeout_s
+            self._fail(request_id, PeerTimeout(self.node, timeout_s))
+            self.send(FrameKind.CANCEL, request_id)
+        silence_s = now - self.heard_at
+        if silence_s > self._timeouts.ping_interval_s + self._timeouts.ping_timeout_s:
+            self._problem = f"silent for {silence_s:.1f} s"
+            self.abort()
+            return
+        if silence_s > self._timeouts.ping_interval_s and not self._is_pinged:
+            self._is_pinged = True
+            self.send(FrameKind.PING)
+        self._sweeper = self._loop.call_later(SWEEP_INTERVAL_S, self._sweep)
+
+    def on_violation(self, error: DynafsError) -> None:
+        """Close; the pool logs why."""
+        self._problem = error.message
+        self.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Fail everything under way."""
+        self._problem = self._problem or (str(exc) if exc else "the peer closed the connection")
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+        for request_id in list(self._waiting):
+            self._fail(request_id, PeerUnreachable(self.node, self._problem, is_sent=True))
+        if not self.ready.done():
+            self.ready.set_exception(PeerUnreachable(self.node, self._problem))
+        self._on_closed(self._problem)

@@ -1,0 +1,204 @@
+"""The listening end: proves callers, serves their requests, turns the rest away."""
+
+import asyncio
+from collections.abc import Callable
+from functools import partial
+
+from dynafs.config import TimeoutSettings, split_address
+from dynafs.errors import DynafsError
+from dynafs.observe import metrics
+from dynafs.observe.events import get_logger
+from dynafs.peers.connection import FramedConnection
+from dynafs.ports import Answer, Clock, RequestHandler
+from dynafs.wire.frames import Frame, FrameKind
+from dynafs.wire.handshake import NONCE_SIZE_BYTES, HandshakeMessage, Hello, ListenerHandshake, Refusal
+from dynafs.wire.messages import decode_request, encode_message, error_reply
+
+log = get_logger()
+
+#: Callers that ping every interval are given this many intervals of silence.
+SILENCE_FACTOR = 5
+
+
+class ReceiveGate:
+    """Bytes received and not yet dealt with, over all connections. Above the limit, who brings more stops reading."""
+
+    def __init__(self, size_bytes_max: int) -> None:
+        self._size_bytes_max = size_bytes_max
+        self.size_bytes = 0
+        self._stopped: dict[ListenerConnection, None] = {}
+        self._gauge = metrics.bytes_in_flight.labels("receive")
+
+    def add(self, connection: "ListenerConnection", size_bytes: int) -> None:
+        """Count received bytes; stop the connection when it is too much."""
+        self.size_bytes += size_bytes
+        self._gauge.set(self.size_bytes)
+        if self.size_bytes > self._size_bytes_max and connection not in self._stopped:
+            self._stopped[connection] = None
+            connection.set_reading(on=False)
+
+    def remove(self, size_bytes: int) -> None:
+        """Bytes were dealt with; let the stopped read on when there is room."""
+        self.size_bytes -= size_bytes
+        self._gauge.set(self.size_bytes)
+        if self._stopped and self.size_bytes <= self._size_bytes_max:
+            stopped, self._stopped = self._stopped, {}
+            for connection in stopped:
+                connection.set_reading(on=True)
+
+
+class ListenerConnection(FramedConnection):
+    """One accepted connection."""
+
+    def __init__(self, listener: "PeerListener", handshake: ListenerHandshake) -> None:
+        super().__init__()
+        self._listener, self._handshake = listener, handshake
+        #: {request id: the answer in the making}
+        self._serving: dict[int, asyncio.Future[Answer]] = {}
+        self._watch: asyncio.TimerHandle | None = None
+        self.peer = "?"
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Give the caller until the connect timeout to prove itself."""
+        super().connection_made(transport)
+        self._listener.connections.add(self)
+        self._watch = self._loop.call_later(self._listener.timeouts.connect_s, self._check_life)
+
+    def _check_life(self) -> None:
+        timeouts = self._listener.timeouts
+        if not self.is_proved:
+            self._refuse("no proof in time")
+        elif self._loop.time() - self.heard_at > SILENCE_FACTOR * timeouts.ping_interval_s + timeouts.ping_timeout_s:
+            self.abort()
+        else:
+            self._watch = self._loop.call_later(timeouts.ping_interval_s, self._check_life)
+
+    def on_handshake(self, message: HandshakeMessage) -> None:
+        """Answer the caller's part of the handshake."""
+        self.send_handshake(self._handshake.on_message(message))
+        if self._handshake.done and self._handshake.theirs is not None:
+            self.peer = self._handshake.theirs.node
+            self.become_proved()
+            self._listener.on_peer_seen(self.peer)
+
+    def on_frame(self, frame: Frame) -> None:
+        """Serve a request, drop a cancelled one, answer a ping."""
+        if frame.kind is FrameKind.REQUEST:
+            self._serve(frame)
+        elif frame.kind is FrameKind.CANCEL:
+            if (future := self._serving.get(frame.request_id)) is not None:
+                future.cancel()
+        elif frame.kind is FrameKind.PING:
+            self.send(FrameKind.PONG)
+
+    def _serve(self, frame: Frame) -> None:
+        request = decode_request(frame.head)
+        try:
+            answer = self._listener.handler(self.peer, request, frame.body)
+        except DynafsError as error:
+            self._send_error(frame.request_id, error)
+            return
+        except Exception as error:  # noqa: BLE001  one request's bug must not cost the connection its other requests
+            self._send_bug(frame.request_id, error)
+            return
+        if isinstance(answer, Answer):
+            self.send(FrameKind.REPLY, frame.request_id, encode_message(answer.message), answer.body)
+            return
+        size_bytes = len(frame.body)
+        self._listener.gate.add(self, size_bytes)
+        future = asyncio.ensure_future(answer)
+        self._serving[frame.request_id] = future
+        future.add_done_callback(partial(self._on_served, frame.request_id, size_bytes))
+
+    def _on_served(self, request_id: int, size_bytes: int, future: "asyncio.Future[Answer]") -> None:
+        self._listener.gate.remove(size_bytes)
+        self._serving.pop(request_id, None)
+        if future.cancelled():
+            return
+        error = future.exception()
+        if error is None:
+            answer = future.result()
+            self.send(FrameKind.REPLY, request_id, encode_message(answer.message), answer.body)
+        elif isinstance(error, DynafsError):
+            self._send_error(request_id, error)
+        else:
+            self._send_bug(request_id, error)
+
+    def _send_bug(self, request_id: int, error: BaseException) -> None:
+        log.error("peer.request_failed", peer=self.peer, error=repr(error), exc_info=error)
+        self._send_error(request_id, DynafsError("internal error"))
+
+    def _send_error(self, request_id: int, error: DynafsError) -> None:
+        self.send(FrameKind.ERROR, request_id, encode_message(error_reply(error)))
+
+    def set_reading(self, *, on: bool) -> None:
+        """Stop or go on receiving."""
+        if self._transport is not None and not self._transport.is_closing():
+            if on:
+                self._transport.resume_reading()
+            else:
+                self._transport.pause_reading()
+
+    def on_violation(self, error: DynafsError) -> None:
+        """Turn the caller away, or cut a proved peer off; one log event either way."""
+        if self.is_proved:
+            log.warning("peer.misbehaved", peer=self.peer, address=self.address, reason=error.message)
+            self.abort()
+        else:
+            self._refuse(error.message)
+
+    def _refuse(self, reason: str) -> None:
+        metrics.peers_refused.inc()
+        log.warning("peer.refused", address=self.address, reason=reason)
+        self.send_handshake([Refusal(reason)])
+        self.close()
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
+        """Forget what was being served."""
+        self._listener.connections.discard(self)
+        if self._watch is not None:
+            self._watch.cancel()
+        for future in list(self._serving.values()):
+            future.cancel()
+
+
+class PeerListener:
+    """Accepts peers on one address."""
+
+    def __init__(
+        self,
+        me: Hello,
+        secret: bytes,
+        timeouts: TimeoutSettings,
+        clock: Clock,
+        handler: RequestHandler,
+        on_peer_seen: Callable[[str], None],
+        receive_bytes_max: int,
+    ) -> None:
+        self._me, self._secret, self._clock = me, secret, clock
+        self.timeouts, self.handler, self.on_peer_seen = timeouts, handler, on_peer_seen
+        self.gate = ReceiveGate(receive_bytes_max)
+        self.connections: set[ListenerConnection] = set()
+        self._server: asyncio.Server | None = None
+
+    async def start(self, address: str) -> int:
+        """Listen on HOST:PORT; return the port, chosen by the system for port 0."""
+        host, port = split_address(address)
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(self._accept, host, port)
+        return int(self._server.sockets[0].getsockname()[1])
+
+    def _accept(self) -> ListenerConnection:
+        me = self._me
+        nonce = self._clock.random_bytes(NONCE_SIZE_BYTES)
+        hello = Hello(me.wire_version, me.cluster, me.node, me.lane, me.ring_digest, nonce)
+        return ListenerConnection(self, ListenerHandshake(self._secret, hello))
+
+    async def close(self) -> None:
+        """Stop listening and end all connections."""
+        if self._server is not None:
+            self._server.close()
+        for connection in list(self.connections):
+            connection.abort()
+        if self._server is not None:
+            await self._server.wait_closed()

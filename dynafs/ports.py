@@ -1,0 +1,115 @@
+"""The seams: what the replication code asks of the world. Real ones in storage, peers and membership; a simulator can
+bring its own."""
+
+from asyncio import Future
+from collections.abc import Awaitable, Callable, Sequence
+from typing import NamedTuple, Protocol
+
+from dynafs.wire.messages import Message, Reply, Request
+
+Body = bytes | bytearray | memoryview
+
+
+class Answer(NamedTuple):
+    """A reply and its body."""
+
+    message: Reply
+    body: bytes | bytearray = b""
+
+
+#: Serves one request of a peer: an answer at once, or one to wait for. Raises DynafsError.
+RequestHandler = Callable[[str, Request, bytes | bytearray], Answer | Awaitable[Answer]]
+
+
+class Clock(Protocol):
+    """Time and randomness of a node."""
+
+    def wall_ms(self) -> int:
+        """Milliseconds since 1970, by this node's possibly wrong clock."""
+        ...
+
+    def monotonic_s(self) -> float:
+        """Seconds that only move forward."""
+        ...
+
+    def random_bytes(self, size_bytes: int) -> bytes:
+        """Unpredictable bytes."""
+        ...
+
+
+class ListedRecord(NamedTuple):
+    """A stored record as a listing meets it."""
+
+    path: str
+    data: bytes
+
+
+class RecordPage(NamedTuple):
+    """Records in path order. is_end: whether nothing further matches."""
+
+    records: list[ListedRecord]
+    is_end: bool
+
+
+class Store(Protocol):
+    """One node's disk. Futures resolve when the bytes are durable; they fail with StoreError."""
+
+    def read_record(self, key: bytes) -> bytes:
+        """Return the durable record bytes, empty when there are none."""
+        ...
+
+    def latest_record(self, key: bytes) -> bytes:
+        """Return the record bytes last given to put_record, durable or not yet."""
+        ...
+
+    def put_record(self, key: bytes, data: bytes) -> Future[None]:
+        """Replace the record."""
+        ...
+
+    def put_chunk(
+        self, chunk_id: bytes, upload_id: bytes, key: bytes, body: Body, *, is_verified: bool = False
+    ) -> Future[None]:
+        """Keep a chunk and a reference to it; ChunkMismatch unless the body hashes to its name."""
+        ...
+
+    def read_chunk_now(self, chunk_id: bytes) -> bytearray | None:
+        """Return the verified chunk if no wait for the disk is needed, else None. Raises ChunkMissing, ChunkCorrupt."""
+        ...
+
+    async def read_chunk(self, chunk_id: bytes) -> bytearray:
+        """Return the verified chunk. Raises ChunkMissing, ChunkCorrupt, StoreFailed."""
+        ...
+
+    def chunk_state(self, chunk_id: bytes) -> str:
+        """Return "present", "missing" or "quarantined", by the index."""
+        ...
+
+    async def list_records(self, bucket: str, prefix: str, delimiter: str, after: bytes, limit: int) -> RecordPage:
+        """Return durable records in path order, skipping behind the first file of each common prefix."""
+        ...
+
+    def put_clock_ceiling(self, ceiling: int) -> Future[None]:
+        """Remember the hybrid clock's ceiling."""
+        ...
+
+
+class Peers(Protocol):
+    """Calls to other nodes."""
+
+    def call(
+        self, node: str, message: Message, body: Body = b"", *, timeout_s: float, is_bulk: bool = False
+    ) -> Future[Answer]:
+        """Send a request. The future fails with PeerError; cancelling it frees its place."""
+        ...
+
+
+class Membership(Protocol):
+    """Who is up, and how far away."""
+
+    def is_up(self, node: str) -> bool:
+        """Return whether calls to the node have a chance."""
+        ...
+
+    def nearest_first(self, nodes: Sequence[str]) -> list[str]:
+        """Return the nodes ordered for a read: this one, then those that answer, same zone and fastest first."""
+        ...

@@ -1,0 +1,44 @@
+"""Quorum numbers and what they promise."""
+
+from dataclasses import dataclass
+from enum import Enum
+
+from dynafs.errors import PolicyRefused
+
+
+class Verdict(Enum):
+    """PENDING: replies still to come could decide either way. MET: enough. LOST: enough has become impossible."""
+
+    PENDING = "pending"
+    MET = "met"
+    LOST = "lost"
+
+
+@dataclass(frozen=True, slots=True)
+class QuorumPolicy:
+    """n copies, r owners asked by a read, w owners that must hold a write."""
+
+    n: int
+    r: int
+    w: int
+
+    def check(self) -> None:
+        """Raise PolicyRefused unless 1 <= r, w <= n and r + w > n: every read must meet every write."""
+        for field, value in (("r", self.r), ("w", self.w)):
+            if not 1 <= value <= self.n:
+                raise PolicyRefused(field, f"use 1 to {self.n} (the number of copies), not {value}", n=self.n)
+        if self.r + self.w <= self.n:
+            raise PolicyRefused(
+                "r,w",
+                f"r={self.r} and w={self.w} do not overlap on {self.n} copies, so a read could miss a confirmed write; "
+                f"r + w must be above {self.n}",
+                n=self.n, r=self.r, w=self.w,
+            )  # fmt: skip
+
+    def override(self, r: int | None, w: int | None) -> "QuorumPolicy":
+        """Return the policy of one request, checked. The side it does not set stays the bucket's, so that what other
+        requests wrote or will read keeps its promise."""
+        for asked in (QuorumPolicy(self.n, self.r if r is None else r, self.w),
+                      QuorumPolicy(self.n, self.r, self.w if w is None else w)):  # fmt: skip
+            asked.check()
+        return QuorumPolicy(self.n, self.r if r is None else r, self.w if w is None else w)

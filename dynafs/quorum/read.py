@@ -1,0 +1,112 @@
+"""The read fold: what each owner holds in, the newest record and the repairs out.
+
+One owner is asked for its whole record, the others for a digest of theirs. While all digests agree that one record is
+the answer; otherwise the fold names the owners whose whole records it still wants.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from dynafs.files.version import EMPTY, Record
+from dynafs.quorum.policy import Verdict
+
+#: Digest of a file of which nothing is known.
+ABSENT = b""
+
+
+@dataclass(frozen=True, slots=True)
+class RepairPlan:
+    """Owners among those that answered which hold `record`, and those that do not and should."""
+
+    record: Record
+    holders: tuple[str, ...]
+    stale: tuple[str, ...]
+
+
+class QuorumRead:
+    """Collects what owners hold of one file.
+
+    Invariant: `_records` only has nodes of `_digests`.
+    """
+
+    __slots__ = ("_digests", "_records", "_targets", "failed", "r")
+
+    def __init__(self, r: int, targets: Sequence[str]) -> None:
+        self.r = r
+        self._targets = dict.fromkeys(targets)
+        self._digests: dict[str, bytes] = {}
+        self._records: dict[str, Record] = {}
+        #: {node: error code}
+        self.failed: dict[str, str] = {}
+
+    def add_digest(self, node: str, digest: bytes) -> None:
+        """The node's record has this digest."""
+        if node in self._targets and node not in self.failed:
+            self._digests.setdefault(node, digest)
+
+    def add_record(self, node: str, digest: bytes, record: Record) -> None:
+        """The node's whole record; replaces what its digest said earlier, for it may have moved on."""
+        if node in self._targets and node not in self.failed:
+            self._digests[node] = digest
+            self._records[node] = record
+
+    def add_failure(self, node: str, code: str) -> None:
+        """The node refused, broke or stayed silent too long. Its earlier answer, if any, stands."""
+        if node in self._targets and node not in self._digests:
+            self.failed.setdefault(node, code)
+
+    def retract(self, node: str, code: str) -> None:
+        """The node said what it holds but cannot show it: count it as failed after all."""
+        self._digests.pop(node, None)
+        self._records.pop(node, None)
+        self.failed[node] = code
+
+    @property
+    def pending(self) -> tuple[str, ...]:
+        """Nodes that neither answered nor failed."""
+        return tuple(node for node in self._targets if node not in self._digests and node not in self.failed)
+
+    @property
+    def answered(self) -> tuple[str, ...]:
+        """Nodes that said what they hold."""
+        return tuple(self._digests)
+
+    @property
+    def verdict(self) -> Verdict:
+        """MET when r owners answered, LOST when fewer than r still can."""
+        if len(self._digests) >= self.r:
+            return Verdict.MET
+        if len(self._targets) - len(self.failed) < self.r:
+            return Verdict.LOST
+        return Verdict.PENDING
+
+    @property
+    def agrees(self) -> bool:
+        """Whether all answers so far are the same record (or the same absence)."""
+        return len(set(self._digests.values())) <= 1
+
+    def wanted_records(self) -> tuple[str, ...]:
+        """Return the nodes whose whole record is needed before `plan` can be called, one per differing digest."""
+        known = {self._digests[node] for node in self._records} | {ABSENT}
+        wanted: dict[bytes, str] = {}
+        for node, digest in self._digests.items():
+            if digest not in known:
+                wanted.setdefault(digest, node)
+        return tuple(wanted.values())
+
+    def plan(self) -> RepairPlan:
+        """Return the merged record, who holds it and who needs it. Requires that nothing is wanted any more."""
+        assert not self.wanted_records()
+        merged = EMPTY
+        by_digest = {self._digests[node]: record for node, record in self._records.items()}
+        for record in by_digest.values():
+            merged = merged.merge(record)
+        merged = merged.last_writer_wins()
+        newest = merged.newest
+        holders = [
+            node for node, digest in self._digests.items()
+            if (held := by_digest.get(digest, EMPTY).newest) is newest
+            or (held is not None and newest is not None and held.stamp == newest.stamp)
+        ]  # fmt: skip
+        stale = [node for node in self._digests if node not in holders]
+        return RepairPlan(merged, tuple(holders), tuple(stale))

@@ -1,0 +1,157 @@
+"""Chunks: store at W owners, read any good copy, nearest first, hedged."""
+
+import asyncio
+from collections.abc import Callable
+
+from dynafs.errors import ChunkMismatch, ChunkUnavailable, DynafsError, WriteQuorumLost
+from dynafs.observe import metrics
+from dynafs.observe.events import get_logger
+from dynafs.ports import Answer, Store
+from dynafs.quorum import QuorumWrite, Verdict
+from dynafs.replication.latency import LatencyTracker
+from dynafs.replication.reach import Reach, WriteRun, failure_code
+from dynafs.wire.messages import ReadChunk, StoreChunk
+from dynafs.wire.segments import chunk_id_of
+
+log = get_logger()
+
+#: Copies being given back to owners that lacked them; more are left to the next read that notices.
+REPAIRS_MAX = 16
+
+ChunkBytes = bytes | bytearray
+
+
+class ChunkKeeper:
+    """Writes and reads single chunks for the coordinator of a request."""
+
+    def __init__(self, reach: Reach, store: Store, latency: LatencyTracker) -> None:
+        self._reach, self._store, self._latency = reach, store, latency
+        self._repairs: set[asyncio.Task[None]] = set()
+
+    async def store(
+        self,
+        chunk_id: bytes,
+        upload_id: bytes,
+        key: bytes,
+        body: ChunkBytes,
+        w: int,
+        on_settled: Callable[[], None] | None = None,
+    ) -> QuorumWrite:
+        """Store a chunk at all its owners; return when W hold it. Raises WriteQuorumLost (nothing became visible).
+
+        on_settled is called exactly once, when nobody uses `body` any more.
+        """
+        reach, owners = self._reach, self._reach.owners(chunk_id)
+        run = WriteRun(reach.loop, QuorumWrite(w, owners), reach.timeout_s, on_settled)
+        request = StoreChunk(chunk_id, upload_id, key)
+        for node in owners:
+            if node == reach.me:
+                run.follow(node, self._store.put_chunk(chunk_id, upload_id, key, body, is_verified=True))
+            else:
+                run.follow(node, reach.ask(node, request, body, is_bulk=True))
+        await run.decided
+        if run.fold.verdict is not Verdict.MET:
+            metrics.quorum_lost.labels("chunk_write").inc()
+            raise WriteQuorumLost(w, run.fold.acked, run.fold.failed, outcome="not_written")
+        return run.fold
+
+    def read_now(self, chunk_id: bytes) -> bytearray | None:
+        """Return the verified chunk when this node has it in memory, None when `read` has to be awaited."""
+        try:
+            return self._store.read_chunk_now(chunk_id)
+        except DynafsError:
+            return None
+
+    async def read(self, chunk_id: bytes, upload_id: bytes, key: bytes) -> ChunkBytes:
+        """Return the verified chunk from the nearest owner that has it; owners found without one get it back.
+
+        Raises ChunkUnavailable when no owner can show a good copy.
+        """
+        race = _ChunkRace(self._reach, self._store, chunk_id, self._latency.hedge_s)
+        started = self._reach.loop.time()
+        body = await race.run()
+        self._latency.add(self._reach.loop.time() - started)
+        for node in race.lacking:
+            self._repair_later(node, StoreChunk(chunk_id, upload_id, key), body)
+        return body
+
+    async def look(self, chunk_id: bytes) -> ChunkBytes:
+        """Return the verified chunk without mending anything: who asks does not know which file it belongs to."""
+        return await _ChunkRace(self._reach, self._store, chunk_id, self._latency.hedge_s).run()
+
+    def _repair_later(self, node: str, request: StoreChunk, body: ChunkBytes) -> None:
+        if len(self._repairs) >= REPAIRS_MAX:
+            return
+        task = asyncio.create_task(self._repair(node, request, body))
+        self._repairs.add(task)
+        task.add_done_callback(self._repairs.discard)
+
+    async def _repair(self, node: str, request: StoreChunk, body: ChunkBytes) -> None:
+        try:
+            await self._reach.ask(node, request, body, is_bulk=True)
+        except DynafsError as error:
+            log.warning("chunk.repair_failed", chunk=request.chunk_id.hex(), node=node, code=failure_code(error))
+        else:
+            metrics.chunks_repaired.inc()
+            log.info("chunk.repaired", chunk=request.chunk_id.hex(), node=node)
+
+    async def close(self) -> None:
+        """Wait for repairs under way."""
+        await asyncio.gather(*self._repairs, return_exceptions=True)
+
+
+class _ChunkRace:
+    """Asks owners one after the other, the next when one fails or is slow; the first good copy wins."""
+
+    #: codes of an owner that answered but has no good copy
+    LACKING = ("chunk_missing", "chunk_corrupt", "chunk_mismatch")
+
+    def __init__(self, reach: Reach, store: Store, chunk_id: bytes, hedge_s: float) -> None:
+        self._reach, self._store, self._chunk_id, self._hedge_s = reach, store, chunk_id, hedge_s
+        self._untried = reach.membership.nearest_first(reach.owners(chunk_id))
+        self._running: dict[asyncio.Task[ChunkBytes], str] = {}
+        #: {node: code}
+        self.failures: dict[str, str] = {}
+
+    @property
+    def lacking(self) -> list[str]:
+        """Owners that should be given a copy."""
+        return [node for node, code in self.failures.items() if code in self.LACKING]
+
+    async def run(self) -> ChunkBytes:
+        """Return the first good copy."""
+        try:
+            async with asyncio.timeout(self._reach.timeout_s):
+                while self._untried or self._running:
+                    if self._untried:
+                        node = self._untried.pop(0)
+                        self._running[asyncio.create_task(self._read_at(node))] = node
+                    body = await self._wait_one()
+                    if body is not None:
+                        return body
+        except TimeoutError:
+            self.failures.update(dict.fromkeys(self._running.values(), "peer_timeout"))
+        finally:
+            for task in self._running:
+                task.cancel()
+        raise ChunkUnavailable(self._chunk_id.hex(), self.failures)
+
+    async def _wait_one(self) -> ChunkBytes | None:
+        """Wait for an answer, or until the next owner is worth asking; None means ask on."""
+        timeout_s = self._hedge_s if self._untried else None
+        done, _ = await asyncio.wait(self._running, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            node = self._running.pop(task)
+            try:
+                return task.result()
+            except DynafsError as error:
+                self.failures[node] = failure_code(error)
+        return None
+
+    async def _read_at(self, node: str) -> ChunkBytes:
+        if node == self._reach.me:
+            return await self._store.read_chunk(self._chunk_id)
+        answer: Answer = await self._reach.ask(node, ReadChunk(self._chunk_id), is_bulk=True)
+        if (actual := chunk_id_of(answer.body)) != self._chunk_id:
+            raise ChunkMismatch(self._chunk_id.hex(), actual.hex())
+        return answer.body

@@ -1,0 +1,68 @@
+"""The composed replication services of one node: what http and the composition root hold on to."""
+
+from dynafs.config import Settings
+from dynafs.ports import Clock, Membership, Peers, Store
+from dynafs.replication.buckets import Buckets
+from dynafs.replication.budget import ByteBudget
+from dynafs.replication.chunks import ChunkKeeper
+from dynafs.replication.commit import Committer
+from dynafs.replication.files import FileReader
+from dynafs.replication.inspect import Inspector
+from dynafs.replication.latency import LatencyTracker
+from dynafs.replication.listing import Lister
+from dynafs.replication.reach import Reach
+from dynafs.replication.records import RecordReader
+from dynafs.replication.replica import Replica
+from dynafs.replication.stamps import StampSource
+from dynafs.replication.upload import Uploader
+from dynafs.ring import Ring
+
+
+class Replication:
+    """Everything a node does with other nodes' copies, wired together over the ports."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        ring: Ring,
+        stamps: StampSource,
+        clock: Clock,
+        store: Store,
+        peers: Peers,
+        membership: Membership,
+        replica: Replica,
+    ) -> None:
+        cluster, limits, timeouts = settings.cluster, settings.limits, settings.timeouts
+        hedge_min_s = timeouts.hedge_min_ms / 1000
+        self.settings, self.ring, self.membership = settings, ring, membership
+        self.reach = Reach(settings.node.name, ring, peers, membership, replica.handle, timeouts.request_s)
+        self.records = RecordReader(self.reach, LatencyTracker(hedge_min_s))
+        self.chunks = ChunkKeeper(self.reach, store, LatencyTracker(hedge_min_s))
+        self.committer = Committer(self.reach, self.records, stamps)
+        replica.committer = self.committer.serve
+        self.buckets = Buckets(self.records, self.committer, cluster.n, settings.bucket_policy)
+        wait_s = limits.admission_timeout_s
+        self.seats = ByteBudget("upload seat", limits.upload_seat_bytes, wait_s)
+        self.uploader = Uploader(
+            self.committer, self.chunks, clock, self.seats,
+            ByteBudget("upload send", limits.upload_send_bytes, wait_s),
+            cluster.inline_limit_bytes, limits.upload_chunks_in_flight,
+        )  # fmt: skip
+        self.files = FileReader(
+            self.records, self.committer, self.chunks,
+            ByteBudget("download", limits.download_bytes, wait_s), limits.download_chunks_ahead,
+        )  # fmt: skip
+        nodes = [member.node for member in ring.members]
+        self.lister = Lister(self.reach, self.records, nodes, limits.listing_rows_max)
+        self.inspector = Inspector(self.reach)
+
+    def has_quorum(self) -> bool:
+        """Return whether every partition has enough owners up for the cluster's default R and W."""
+        needed = max(self.settings.cluster.r, self.settings.cluster.w)
+        up = {member.node for member in self.ring.members if self.membership.is_up(member.node)}
+        return all(sum(node in up for node in owners) >= needed for owners in self.ring.owner_sets)
+
+    async def close(self) -> None:
+        """Wait for repairs under way."""
+        await self.records.close()
+        await self.chunks.close()

@@ -1,0 +1,175 @@
+"""Reading records at a quorum, and making sure that what was read stays."""
+
+import asyncio
+from collections.abc import Sequence
+from functools import partial
+
+from dynafs.causality.versions import join
+from dynafs.errors import DynafsError, ReadQuorumLost
+from dynafs.files.version import EMPTY, Record
+from dynafs.observe import metrics
+from dynafs.observe.events import get_logger
+from dynafs.ports import Answer
+from dynafs.quorum import QuorumRead, Verdict
+from dynafs.quorum.read import RepairPlan
+from dynafs.replication.latency import LatencyTracker
+from dynafs.replication.reach import Reach, failure_code, store_at
+from dynafs.ring import file_hash
+from dynafs.wire.messages import ReadRecord, RecordReply, StoreRecord
+from dynafs.wire.records import decode_record, encode_record
+
+log = get_logger()
+
+#: Background repairs of records at once; a read that finds more to repair leaves it to the next one.
+REPAIRS_MAX = 64
+
+
+class _ReadRun:
+    """Asks owners until R have answered: R at first, one more for each that fails or is slow."""
+
+    def __init__(self, reach: Reach, key: bytes, r: int, hedge_s: float, *, context: bool, whole: bool) -> None:
+        self._reach, self._key, self._hedge_s = reach, key, hedge_s
+        self._context, self._whole = context, whole
+        owners = reach.owners(file_hash(key))
+        self.fold = QuorumRead(r, owners)
+        self.contexts: list[dict[str, int]] = []
+        self._untried = reach.membership.nearest_first(owners)
+        self._decided: asyncio.Future[None] = reach.loop.create_future()
+        self._timers: list[asyncio.TimerHandle] = []
+
+    async def run(self) -> QuorumRead:
+        """Return the fold at its verdict; raise ReadQuorumLost when that is LOST."""
+        self._timers.append(self._reach.loop.call_later(self._reach.timeout_s, self._expire))
+        for _ in range(self.fold.r):
+            self._ask_next()
+        if not self._decided.done():
+            self._timers.append(self._reach.loop.call_later(self._hedge_s, self._hedge))
+        try:
+            await self._decided
+        finally:
+            for timer in self._timers:
+                timer.cancel()
+        if self.fold.verdict is not Verdict.MET:
+            metrics.quorum_lost.labels("read").inc()
+            raise ReadQuorumLost(self.fold.r, self.fold.answered, self.fold.failed)
+        return self.fold
+
+    def _ask_next(self) -> None:
+        if not self._untried:
+            return
+        node = self._untried.pop(0)
+        whole, self._whole = self._whole, False
+        self.follow(node, self._reach.ask(node, ReadRecord(self._key, whole, self._context)), whole=whole)
+
+    def follow(self, node: str, future: "asyncio.Future[Answer]", *, whole: bool) -> None:
+        """Fold an answer in when it comes, at once if it is here."""
+        if future.done():
+            self._on_answer(node, whole, future)
+        else:
+            future.add_done_callback(partial(self._on_answer, node, whole))
+
+    def _on_answer(self, node: str, whole: bool, future: "asyncio.Future[Answer]") -> None:  # noqa: FBT001
+        try:
+            self._fold_answer(node, future.result(), whole=whole)
+        except (DynafsError, asyncio.CancelledError) as error:
+            self.fold.add_failure(node, failure_code(error))
+            # The one whole record was to come from this node: ask the next for its whole record instead.
+            self._whole |= whole
+            self._ask_next()
+        self._check()
+
+    def _fold_answer(self, node: str, answer: Answer, *, whole: bool) -> None:
+        reply = answer.message
+        assert isinstance(reply, RecordReply)
+        if whole:
+            self.fold.add_record(node, reply.digest, decode_record(answer.body))
+        else:
+            self.fold.add_digest(node, reply.digest)
+        self.contexts.append(reply.context)
+
+    def _hedge(self) -> None:
+        self._ask_next()
+
+    def _expire(self) -> None:
+        while self._untried:
+            self.fold.add_failure(self._untried.pop(), "peer_timeout")
+        for node in self.fold.pending:
+            self.fold.add_failure(node, "peer_timeout")
+        self._check()
+
+    def _check(self) -> None:
+        if not self._decided.done() and self.fold.verdict is not Verdict.PENDING:
+            self._decided.set_result(None)
+
+
+class RecordReader:
+    """Strong reads of file records."""
+
+    def __init__(self, reach: Reach, latency: LatencyTracker) -> None:
+        self._reach, self._latency = reach, latency
+        self._repairs: set[asyncio.Task[None]] = set()
+
+    async def read(self, key: bytes, r: int, w: int) -> Record:
+        """Return the newest record R owners know of, held by W owners when this returns. Raises ReadQuorumLost."""
+        started = self._reach.loop.time()
+        run = _ReadRun(self._reach, key, r, self._latency.hedge_s, context=False, whole=True)
+        fold = await run.run()
+        self._latency.add(self._reach.loop.time() - started)
+        while wanted := fold.wanted_records():
+            await self._fetch_whole(fold, key, wanted)
+            if fold.verdict is not Verdict.MET:
+                raise ReadQuorumLost(r, fold.answered, fold.failed)
+        plan = fold.plan()
+        if plan.record.newest is not None and len(plan.holders) < w:
+            await self._repair_now(key, plan, w)
+        elif plan.stale:
+            self._repair_later(key, plan)
+        return plan.record
+
+    async def read_context(self, key: bytes, r: int) -> dict[str, int]:
+        """Return the joined contexts of R owners: what a new version has to stand above. Raises ReadQuorumLost."""
+        run = _ReadRun(self._reach, key, r, self._latency.hedge_s, context=True, whole=False)
+        await run.run()
+        context: dict[str, int] = {}
+        for one in run.contexts:
+            context = join(context, one)
+        return context
+
+    async def _fetch_whole(self, fold: QuorumRead, key: bytes, nodes: Sequence[str]) -> None:
+        futures = [self._reach.ask(node, ReadRecord(key, whole=True)) for node in nodes]
+        for node, result in zip(nodes, await asyncio.gather(*futures, return_exceptions=True), strict=True):
+            try:
+                if isinstance(result, BaseException):
+                    raise result
+                assert isinstance(result.message, RecordReply)
+                fold.add_record(node, result.message.digest, decode_record(result.body))
+            except DynafsError as error:
+                fold.retract(node, failure_code(error))
+
+    async def _repair_now(self, key: bytes, plan: RepairPlan, w: int) -> None:
+        """Bring the record to as many more owners as W takes, before anybody is told of it."""
+        targets = [node for node in self._reach.owners(file_hash(key)) if node not in plan.holders]
+        needed = w - len(plan.holders)
+        fold = await store_at(self._reach, StoreRecord(key), encode_record(plan.record), targets, needed)
+        if fold.verdict is not Verdict.MET:
+            metrics.quorum_lost.labels("read").inc()
+            raise ReadQuorumLost(w, [*plan.holders, *fold.acked], fold.failed)
+        metrics.records_repaired.inc(len(fold.acked))
+        log.info("record.repaired", key=key.decode(errors="replace"), nodes=fold.acked)
+
+    def _repair_later(self, key: bytes, plan: RepairPlan) -> None:
+        if plan.record == EMPTY or len(self._repairs) >= REPAIRS_MAX:
+            return
+        task = asyncio.create_task(self._repair_stale(key, plan))
+        self._repairs.add(task)
+        task.add_done_callback(self._repairs.discard)
+
+    async def _repair_stale(self, key: bytes, plan: RepairPlan) -> None:
+        fold = await store_at(self._reach, StoreRecord(key), encode_record(plan.record), plan.stale, len(plan.stale))
+        metrics.records_repaired.inc(len(fold.acked))
+        for node, code in fold.failed.items():
+            log.warning("record.repair_failed", key=key.decode(errors="replace"), node=node, code=code)
+
+    async def close(self) -> None:
+        """Wait for repairs under way."""
+        await asyncio.gather(*self._repairs, return_exceptions=True)

@@ -1,0 +1,130 @@
+"""The replica: what a node does with a request of a peer, or of itself. It verifies, merges, stores, answers."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import msgspec
+
+from dynafs.errors import LocalProtocolError, RequestInvalid, StoreCorrupt
+from dynafs.files.manifest import PAGE_CHUNKS, split_ids
+from dynafs.files.version import Record
+from dynafs.observe.events import get_logger
+from dynafs.ports import Answer, Store
+from dynafs.replication.stamps import StampSource
+from dynafs.wire.messages import (
+    ChunkReply,
+    ChunkStates,
+    CommitVersion,
+    ListRecords,
+    ListReply,
+    ReadChunk,
+    ReadRecord,
+    RecordReply,
+    Request,
+    StatChunks,
+    StoreChunk,
+    Stored,
+    StoreRecord,
+)
+from dynafs.wire.records import decode_record, encode_record, record_digest
+
+log = get_logger()
+
+Committer = Callable[[CommitVersion, bytes], Awaitable[Answer]]
+_STORED = Answer(Stored())
+
+
+class Replica:
+    """Serves requests on one node's store."""
+
+    def __init__(self, store: Store, stamps: StampSource, listing_rows_max: int) -> None:
+        self._store, self._stamps, self._listing_rows_max = store, stamps, listing_rows_max
+        #: set by the composition root: coordinates a write for a gateway that owns no copy
+        self.committer: Committer | None = None
+
+    def handle(self, peer: str, request: Request, body: bytes | bytearray) -> Answer | Awaitable[Answer]:  # noqa: ARG002
+        """Serve one request; reads of what is cached are answered at once. Raises DynafsError."""
+        match request:
+            case ReadRecord():
+                return self._read_record(request)
+            case StoreRecord():
+                return _when_stored(self.merge_record(request.key, bytes(body)))
+            case StoreChunk():
+                return _when_stored(self._store.put_chunk(request.chunk_id, request.upload_id, request.key, body))
+            case ReadChunk():
+                return self._read_chunk(request)
+            case StatChunks():
+                return self._stat_chunks(request)
+            case ListRecords():
+                return self._list_records(request)
+            case CommitVersion():
+                if self.committer is None:
+                    raise LocalProtocolError("this node does not coordinate writes")
+                return self.committer(request, bytes(body))
+
+    def _read_record(self, request: ReadRecord) -> Answer:
+        data = self._store.read_record(request.key)
+        context = dict(self._decode_stored(data).context) if request.context else {}
+        return Answer(RecordReply(record_digest(data), context), data if request.whole else b"")
+
+    def _decode_stored(self, data: bytes) -> Record:
+        try:
+            return decode_record(data)
+        except Exception as error:
+            log.error("record.corrupt", error=str(error))  # noqa: TRY400  the error says it all
+            raise StoreCorrupt("a stored record fails its checksum") from error
+
+    def merge_record(self, key: bytes, data: bytes) -> "asyncio.Future[None]":
+        """Merge a record into what is held; the future resolves when all is durable. Raises when it is damaged."""
+        incoming = decode_record(data)
+        self._stamps.check(incoming.time_max)
+        held_data = self._store.latest_record(key)
+        if not held_data:
+            return self._store.put_record(key, data)
+        held = self._decode_stored(held_data)
+        if incoming.absorbs(held):
+            return self._store.put_record(key, data)
+        if held.absorbs(incoming):
+            # Told to hold what is held already: durable, or to be made so together with what is on its way.
+            if self._store.read_record(key) == held_data:
+                return _done()
+            return self._store.put_record(key, held_data)
+        return self._store.put_record(key, encode_record(held.merge(incoming).last_writer_wins()))
+
+    def _read_chunk(self, request: ReadChunk) -> Answer | Awaitable[Answer]:
+        body = self._store.read_chunk_now(request.chunk_id)
+        return self._read_chunk_slowly(request) if body is None else Answer(ChunkReply(), body)
+
+    async def _read_chunk_slowly(self, request: ReadChunk) -> Answer:
+        return Answer(ChunkReply(), await self._store.read_chunk(request.chunk_id))
+
+    def _stat_chunks(self, request: StatChunks) -> Answer:
+        ids = split_ids(request.chunk_ids)
+        if len(ids) > PAGE_CHUNKS:
+            raise RequestInvalid("chunk_ids", f"at most {PAGE_CHUNKS} at once")
+        return Answer(ChunkStates([self._store.chunk_state(one) for one in ids]))
+
+    async def _list_records(self, request: ListRecords) -> Answer:
+        limit = min(request.limit, self._listing_rows_max)
+        page = await self._store.list_records(request.bucket, request.prefix, request.delimiter, request.after, limit)
+        rows = [(path, _without_contents(self._decode_stored(data))) for path, data in page.records]
+        return Answer(ListReply(page.is_end), msgspec.msgpack.encode(rows))
+
+
+def _without_contents(record: Record) -> bytes:
+    """Return an encoded record whose newest version has lost its inline bytes and chunk list: a listing's row."""
+    newest = record.newest
+    assert newest is not None
+    slim = msgspec.structs.replace(newest, inline=None, manifest=None)
+    return encode_record(Record(record.context, (slim,)))
+
+
+async def _when_stored(stored: "asyncio.Future[None]") -> Answer:
+    await stored
+    return _STORED
+
+
+def _done() -> "asyncio.Future[None]":
+    future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    future.set_result(None)
+    return future

@@ -1,0 +1,200 @@
+"""Uploads: a byte stream in, a committed version out."""
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator, Mapping
+from typing import NamedTuple, Protocol, Self
+
+from blake3 import blake3
+
+from dynafs.errors import BodyIncomplete, DigestMismatch
+from dynafs.files import FileName, Manifest, Version, VersionKind
+from dynafs.files.manifest import plan_pages
+from dynafs.files.version import etag_of
+from dynafs.ports import Clock
+from dynafs.quorum import QuorumPolicy
+from dynafs.replication.budget import ByteBudget, Holding
+from dynafs.replication.chunks import ChunkBytes, ChunkKeeper
+from dynafs.replication.commit import UNSTAMPED, Committer, Receipt
+from dynafs.wire.segments import chunk_id_of
+
+UPLOAD_ID_SIZE_BYTES = 16
+
+
+class ExpectedDigest(NamedTuple):
+    """What the client says the whole body hashes to. field: the header; algorithm: "md5", "sha-256", "blake3"."""
+
+    field: str
+    algorithm: str
+    digest: bytes
+
+
+class UploadPlan(NamedTuple):
+    """What the client said about a file before its bytes. size_bytes: None when it did not say."""
+
+    name: FileName
+    policy: QuorumPolicy
+    chunk_size_bytes: int
+    size_bytes: int | None = None
+    content_type: str = "application/octet-stream"
+    metadata: Mapping[str, str] = {}
+    expected: tuple[ExpectedDigest, ...] = ()
+
+
+class _Hasher(Protocol):
+    def update(self, data: bytes, /) -> object: ...
+
+    def digest(self) -> bytes: ...
+
+
+class Uploader:
+    """Takes bodies in. One per node."""
+
+    def __init__(
+        self,
+        committer: Committer,
+        keeper: ChunkKeeper,
+        clock: Clock,
+        seats: ByteBudget,
+        sending: ByteBudget,
+        inline_limit_bytes: int,
+        chunks_in_flight: int,
+    ) -> None:
+        self.committer, self.keeper, self.clock = committer, keeper, clock
+        self.seats, self.sending = seats, sending
+        self.inline_limit_bytes, self.chunks_in_flight = inline_limit_bytes, chunks_in_flight
+
+    async def upload(self, plan: UploadPlan, source: AsyncIterator[bytes]) -> Receipt:
+        """Store the body and commit it as the file's newest version. Nothing is visible unless this returns, or raises
+        WriteQuorumLost with an unknown outcome. Raises BodyIncomplete, DigestMismatch, Overloaded, QuorumError."""
+        expected_bytes = plan.chunk_size_bytes if plan.size_bytes is None else plan.size_bytes
+        with await self.seats.take(min(max(expected_bytes, 1), plan.chunk_size_bytes)):
+            key = plan.name.key
+            context = self.committer.begin_context(key, plan.policy)
+            try:
+                async with _ChunkCutter(self, plan) as cutter:
+                    async for piece in source:
+                        await cutter.feed(piece)
+                    draft = await cutter.finish()
+                return await self.committer.commit(key, draft, plan.policy, context)
+            finally:
+                if context is not None:
+                    _discard(context)
+
+
+def _discard(context: "asyncio.Task[dict[str, int]]") -> None:
+    """End a task whose outcome nobody will ask for; an error in it is no news then."""
+    if not context.done():
+        context.cancel()
+    elif not context.cancelled():
+        context.exception()
+
+
+class _ChunkCutter:
+    """Cuts one body into chunks and keeps up to `chunks_in_flight` of them on their way."""
+
+    def __init__(self, uploader: Uploader, plan: UploadPlan) -> None:
+        self._uploader, self._plan = uploader, plan
+        self._upload_id = uploader.clock.random_bytes(UPLOAD_ID_SIZE_BYTES)
+        self._key = plan.name.key
+        self._buffer = bytearray()
+        self._size_bytes = 0
+        self._ids: list[bytes] = []
+        self._sends: set[asyncio.Task[None]] = set()
+        self._hashers = [(one, _new_hasher(one.algorithm)) for one in plan.expected]
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for task in self._sends:
+            task.cancel()
+        await asyncio.gather(*self._sends, return_exceptions=True)
+
+    async def feed(self, piece: bytes) -> None:
+        """Take bytes of any length."""
+        for _, hasher in self._hashers:
+            hasher.update(piece)
+        self._size_bytes += len(piece)
+        limit = self._plan.chunk_size_bytes
+        view = memoryview(piece)
+        while len(self._buffer) + len(view) >= limit:
+            taken = limit - len(self._buffer)
+            self._buffer += view[:taken]
+            view = view[taken:]
+            body, self._buffer = self._buffer, bytearray()
+            await self._send(body)
+        self._buffer += view
+
+    async def _send(self, body: ChunkBytes) -> None:
+        """Start storing a chunk; waits while too many are on their way."""
+        holding = await self._uploader.sending.take(len(body))
+        try:
+            while len(self._sends) >= self._uploader.chunks_in_flight:
+                await self._reap(asyncio.FIRST_COMPLETED)
+        except BaseException:
+            holding.release()
+            raise
+        chunk_id = chunk_id_of(body)
+        self._ids.append(chunk_id)
+        self._sends.add(asyncio.create_task(self._store(chunk_id, body, holding)))
+
+    async def _store(self, chunk_id: bytes, body: ChunkBytes, holding: Holding) -> None:
+        keeper, w = self._uploader.keeper, self._plan.policy.w
+        await keeper.store(chunk_id, self._upload_id, self._key, body, w, on_settled=holding.release)
+
+    async def _reap(self, until: str) -> None:
+        """Wait for sends; the first failure ends the upload."""
+        if not self._sends:
+            return
+        done, self._sends = await asyncio.wait(self._sends, return_when=until)
+        for task in done:
+            task.result()
+
+    async def finish(self) -> Version:
+        """Return the draft of the version once all its chunks are held by W owners."""
+        plan = self._plan
+        if plan.size_bytes is not None and self._size_bytes != plan.size_bytes:
+            raise BodyIncomplete(f"the body has {self._size_bytes} bytes, {plan.size_bytes} were announced")
+        for expected, hasher in self._hashers:
+            if (actual := hasher.digest()) != expected.digest:
+                raise DigestMismatch(expected.field, expected.digest.hex(), actual.hex())
+        if self._size_bytes <= self._uploader.inline_limit_bytes and not self._ids:
+            inline = bytes(self._buffer)
+            return self._draft(etag_of([chunk_id_of(inline)]), inline=inline)
+        if self._buffer:
+            await self._send(self._buffer)
+        etag = etag_of(self._ids)
+        manifest = await self._manifest()
+        while self._sends:
+            await self._reap(asyncio.FIRST_EXCEPTION)
+        return self._draft(etag, manifest=manifest)
+
+    async def _manifest(self) -> Manifest:
+        size = self._plan.chunk_size_bytes
+        pages = plan_pages(self._ids)
+        if not pages:
+            return Manifest(size, b"".join(self._ids))
+        self._ids = []
+        for page in pages:
+            await self._send(page)
+        return Manifest(size, b"".join(self._ids), paged=True)
+
+    def _draft(self, etag: str, inline: bytes | None = None, manifest: Manifest | None = None) -> Version:
+        return Version(
+            stamp=UNSTAMPED,
+            kind=VersionKind.FILE,
+            upload_id=self._upload_id,
+            size_bytes=self._size_bytes,
+            content_type=self._plan.content_type,
+            etag=etag,
+            metadata=dict(self._plan.metadata),
+            inline=inline,
+            manifest=manifest,
+        )
+
+
+def _new_hasher(algorithm: str) -> _Hasher:
+    if algorithm == "blake3":
+        return blake3()
+    return hashlib.md5(usedforsecurity=False) if algorithm == "md5" else hashlib.sha256()

@@ -1,0 +1,23 @@
+"""Keys and partitions: the first bits of a BLAKE3 hash choose one of Q equal slices."""
+
+from blake3 import blake3
+
+PARTITION_COUNT_MAX = 1 << 16
+
+
+def file_hash(key: bytes) -> bytes:
+    """Return the 32-byte hash that places a file record. key: bucket NUL path, UTF-8."""
+    return blake3(key).digest()
+
+
+def partition_of(hash_bytes: bytes, partition_count: int) -> int:
+    """Return the partition, 0 to Q-1, that a hash of at least 4 bytes falls into.
+
+    partition_count: Q, a power of two up to 65536.
+    """
+    return int.from_bytes(hash_bytes[:4], "big") >> (33 - partition_count.bit_length())
+
+
+def chunk_partition(chunk_id: bytes, partition_count: int) -> int:
+    """Return the partition of a chunk. Its 32-byte id is a hash already."""
+    return partition_of(chunk_id, partition_count)

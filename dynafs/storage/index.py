@@ -1,0 +1,125 @@
+"""The RocksDB side: records, where chunks lie, references, quarantine, and what the node knows of itself."""
+
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+from rocksdict import BlockBasedOptions, Cache, DBCompressionType, Options, Rdict, WriteBatch, WriteOptions
+
+from dynafs.errors import StoreFailed, StoreFull
+
+#: records: bucket NUL path -> record. chunks: id -> place. references: id + upload id -> bucket NUL path.
+#: quarantine: id -> place and reason. node: names of this module's callers -> their values.
+FAMILIES = ("records", "chunks", "references", "quarantine", "node")
+
+
+class ChunkPlace(NamedTuple):
+    """Where a chunk's body lies: segment number, offset of the body in bytes, its size in bytes."""
+
+    segment: int
+    offset: int
+    size_bytes: int
+
+
+class Index:
+    """RocksDB with one column family per kind of fact. Safe to use from several threads."""
+
+    def __init__(self, path: Path, cache_size_bytes: int, write_buffer_size_bytes: int) -> None:
+        cache = Cache(cache_size_bytes)
+        options = _options(cache)
+        options.create_if_missing(True)  # noqa: FBT003  the library's signature
+        options.create_missing_column_families(True)  # noqa: FBT003
+        options.set_db_write_buffer_size(write_buffer_size_bytes)
+        options.set_max_total_wal_size(8 * write_buffer_size_bytes)
+        options.set_keep_log_file_num(4)
+        try:
+            self._db = Rdict(str(path), options, column_families={name: _options(cache) for name in FAMILIES})
+        except Exception as error:
+            raise translate(error, "open the index") from error
+        self._tables = {name: self._db.get_column_family(name) for name in FAMILIES}
+        self._handles = {name: self._db.get_column_family_handle(name) for name in FAMILIES}
+        self._records = self._tables["records"]
+        self._synced, self._unsynced = WriteOptions(), WriteOptions()
+        self._synced.sync = True
+
+    def record(self, key: bytes) -> bytes:
+        """Return a record's bytes, empty when there is none."""
+        return self._records.get(key) or b""
+
+    def chunk(self, chunk_id: bytes) -> ChunkPlace | None:
+        """Return where the chunk lies, None when it is not here."""
+        packed = self._tables["chunks"].get(chunk_id)
+        return None if packed is None else ChunkPlace(*msgspec.msgpack.decode(packed))
+
+    def get(self, family: str, key: bytes) -> bytes | None:
+        """Return a raw value."""
+        value: bytes | None = self._tables[family].get(key)
+        return value
+
+    def scan(self, family: str, start: bytes) -> Generator[tuple[bytes, bytes], bytes | None, None]:
+        """Yield (key, value) from `start` on, in key order. Send a key into the generator to jump ahead to it."""
+        cursor = self._tables[family].iter()
+        cursor.seek(start)
+        while cursor.valid():
+            jump = yield cursor.key(), cursor.value()
+            if jump is None:
+                cursor.next()
+            else:
+                cursor.seek(jump)
+
+    def batch(self) -> "Batch":
+        """Return an empty batch of writes."""
+        return Batch(self._handles)
+
+    def write(self, batch: "Batch", *, sync: bool) -> None:
+        """Apply a batch, all or nothing; with sync it is durable when this returns."""
+        try:
+            self._db.write(batch.raw, self._synced if sync else self._unsynced)
+        except Exception as error:
+            raise translate(error, "write the index") from error
+
+    def close(self) -> None:
+        """Flush and close."""
+        self._tables.clear()
+        self._handles.clear()
+        del self._records
+        self._db.close()
+
+
+class Batch:
+    """Writes that are applied together."""
+
+    def __init__(self, handles: dict[str, Any]) -> None:
+        self.raw = WriteBatch(raw_mode=True)
+        self._handles = handles
+
+    def put(self, family: str, key: bytes, value: bytes) -> None:
+        """Set a value."""
+        self.raw.put(key, value, self._handles[family])
+
+    def delete(self, family: str, key: bytes) -> None:
+        """Remove a value."""
+        self.raw.delete(key, self._handles[family])
+
+    def put_chunk(self, chunk_id: bytes, place: ChunkPlace) -> None:
+        """Say where a chunk lies."""
+        self.put("chunks", chunk_id, msgspec.msgpack.encode(place))
+
+
+def translate(error: Exception, doing: str) -> StoreFailed | StoreFull:
+    """Return our error for one of RocksDB's or the operating system's."""
+    text = str(error)
+    if getattr(error, "errno", None) == 28 or "No space left" in text:
+        return StoreFull(f"no space left to {doing}")
+    return StoreFailed(f"cannot {doing}: {text}")
+
+
+def _options(cache: Any) -> Any:
+    options = Options(raw_mode=True)
+    table = BlockBasedOptions()
+    table.set_block_cache(cache)
+    table.set_bloom_filter(10, block_based=False)
+    options.set_block_based_table_factory(table)
+    options.set_compression_type(DBCompressionType.lz4())
+    return options

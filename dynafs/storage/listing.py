@@ -1,0 +1,47 @@
+"""Listing: walk the records of a bucket in path order, seeking past what a delimiter hides."""
+
+from dynafs.files.name import common_prefix
+from dynafs.ports import ListedRecord, RecordPage
+from dynafs.storage.index import Index
+from dynafs.wire.records import decode_record
+
+#: A page stops here even below its limit of rows: inline contents come along with their records.
+PAGE_SIZE_BYTES_MAX = 8 << 20
+#: Greater than any byte of UTF-8: behind everything that starts with what stands before it.
+LAST = b"\xff"
+
+
+def list_records(index: Index, bucket: str, prefix: str, delimiter: str, after: bytes, limit: int) -> RecordPage:
+    """Return up to `limit` records whose path starts with prefix and sorts behind after.
+
+    With a delimiter, all records behind the first file that stands under one common prefix are skipped: that file is
+    the proof that the prefix is not empty. Tombstones before it are returned, so that others can weigh them.
+    """
+    base = bucket.encode() + b"\0"
+    start, last = base + prefix.encode(), base + prefix.encode() + LAST
+    if after:
+        start = max(start, base + after + b"\0")
+    found: list[ListedRecord] = []
+    size_bytes = 0
+    scan = index.scan("records", start)
+    item = next(scan, None)
+    while item is not None:
+        key, data = item
+        if key > last:
+            break
+        if len(found) >= limit or size_bytes >= PAGE_SIZE_BYTES_MAX:
+            return RecordPage(found, is_end=False)
+        path = key[len(base) :].decode()
+        found.append(ListedRecord(path, data))
+        size_bytes += len(data)
+        folded = common_prefix(path, prefix, delimiter)
+        try:
+            item = scan.send(base + folded.encode() + LAST) if folded and _is_file(data) else next(scan, None)
+        except StopIteration:
+            item = None
+    return RecordPage(found, is_end=True)
+
+
+def _is_file(data: bytes) -> bool:
+    newest = decode_record(data).newest
+    return newest is not None and newest.is_file

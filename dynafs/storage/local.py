@@ -1,0 +1,261 @@
+"""LocalStore: the Store port over segments and RocksDB."""
+
+import asyncio
+import shutil
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from dynafs.config import StorageSettings
+from dynafs.errors import ChunkCorrupt, ChunkMismatch, ChunkMissing, DynafsError
+from dynafs.observe import metrics
+from dynafs.observe.events import get_logger
+from dynafs.ports import Body, RecordPage
+from dynafs.storage.commit import CommitLane
+from dynafs.storage.directory import DataDirectory
+from dynafs.storage.index import Batch, ChunkPlace, Index
+from dynafs.storage.listing import list_records
+from dynafs.storage.recovery import indexed_key, rebuild, recover
+from dynafs.storage.segments import SegmentFiles
+from dynafs.wire.segments import chunk_id_of, encode_entry_header
+
+log = get_logger()
+
+_CEILING_KEY = b"clock_ceiling"
+#: Threads for reads that miss the page cache and for listings.
+READER_THREADS = 4
+
+
+@dataclass(slots=True)
+class _PutValue:
+    """A record, or a value of the node's own."""
+
+    family: str
+    key: bytes
+    data: bytes
+    future: "asyncio.Future[None]"
+    error: DynafsError | None = None
+
+    @property
+    def size_bytes(self) -> int:
+        return len(self.data)
+
+
+@dataclass(slots=True)
+class _PutChunk:
+    chunk_id: bytes
+    upload_id: bytes
+    key: bytes
+    body: Body
+    is_verified: bool
+    future: "asyncio.Future[None]"
+    error: DynafsError | None = None
+
+    @property
+    def size_bytes(self) -> int:
+        return len(self.body)
+
+
+@dataclass(slots=True)
+class _Quarantine:
+    chunk_id: bytes
+    place: ChunkPlace
+    future: "asyncio.Future[None]"
+    error: DynafsError | None = None
+    size_bytes: int = 0
+
+
+class LocalStore:
+    """Everything one node keeps. Made inside a running event loop; reads and puts are called from it."""
+
+    def __init__(self, directory: DataDirectory, settings: StorageSettings) -> None:
+        """Open the store, indexing what a crash left behind. Raises StoreError."""
+        self.directory = directory
+        self._is_synced = settings.durability == "fsync"
+        self._index = Index(directory.index_path, settings.cache_size_bytes, settings.write_buffer_size_bytes)
+        self._segments = SegmentFiles(directory.segments_path, settings.segment_size_bytes_max)
+        recovered = recover(self._index, self._segments)
+        self._loop = asyncio.get_running_loop()
+        self._readers = ThreadPoolExecutor(READER_THREADS, thread_name_prefix="store-read")
+        #: {key: bytes}: records given to put_record and not durable yet
+        self._unwritten: dict[bytes, bytes] = {}
+        self._values = CommitLane[_PutValue]("records", self._commit_values)
+        self._chunks = CommitLane[_PutChunk | _Quarantine]("chunks", self._commit_chunks)
+        log.info(
+            "store.opened",
+            path=str(directory.path),
+            generation=directory.identity.generation,
+            recovered=recovered,
+        )
+
+    def clock_ceiling(self) -> int:
+        """Return the durable ceiling of the hybrid clock."""
+        return int(self._index.get("node", _CEILING_KEY) or b"0")
+
+    def put_clock_ceiling(self, ceiling: int) -> asyncio.Future[None]:
+        """Remember the hybrid clock's ceiling."""
+        return self._put_value("node", _CEILING_KEY, b"%d" % ceiling)
+
+    def fact(self, name: str) -> bytes | None:
+        """Return something the node knows of itself."""
+        return self._index.get("node", name.encode())
+
+    def put_fact(self, name: str, value: bytes) -> asyncio.Future[None]:
+        """Remember something of the node itself."""
+        return self._put_value("node", name.encode(), value)
+
+    def read_record(self, key: bytes) -> bytes:
+        """Return the durable record bytes, empty when there are none."""
+        return self._index.record(key)
+
+    def latest_record(self, key: bytes) -> bytes:
+        """Return the record bytes last given to put_record, durable or not yet."""
+        data = self._unwritten.get(key)
+        return self._index.record(key) if data is None else data
+
+    def put_record(self, key: bytes, data: bytes) -> asyncio.Future[None]:
+        """Replace the record."""
+        self._unwritten[key] = data
+        future = self._put_value("records", key, data)
+        future.add_done_callback(lambda _: self._forget_unwritten(key, data))
+        return future
+
+    def _forget_unwritten(self, key: bytes, data: bytes) -> None:
+        if self._unwritten.get(key) is data:
+            del self._unwritten[key]
+
+    def _put_value(self, family: str, key: bytes, data: bytes) -> asyncio.Future[None]:
+        write = _PutValue(family, key, data, self._loop.create_future())
+        self._values.submit(write)
+        return write.future
+
+    def _commit_values(self, writes: Sequence[_PutValue]) -> None:
+        batch = self._index.batch()
+        for write in writes:
+            batch.put(write.family, write.key, write.data)
+        self._index.write(batch, sync=self._is_synced)
+
+    def put_chunk(
+        self, chunk_id: bytes, upload_id: bytes, key: bytes, body: Body, *, is_verified: bool = False
+    ) -> asyncio.Future[None]:
+        """Keep a chunk and a reference to it; ChunkMismatch unless the body hashes to its name."""
+        write = _PutChunk(chunk_id, upload_id, key, body, is_verified, self._loop.create_future())
+        self._chunks.submit(write)
+        return write.future
+
+    def _commit_chunks(self, writes: Sequence[_PutChunk | _Quarantine]) -> None:
+        batch = self._index.batch()
+        fresh: dict[bytes, _PutChunk] = {}
+        must_sync = False
+        for write in writes:
+            if isinstance(write, _Quarantine):
+                must_sync |= self._quarantine(batch, write)
+            elif not write.is_verified and (actual := chunk_id_of(write.body)) != write.chunk_id:
+                write.error = ChunkMismatch(write.chunk_id.hex(), actual.hex())
+            else:
+                if write.chunk_id in fresh or self._index.chunk(write.chunk_id) is not None:
+                    # Only the reference is new; no segment entry could bring it back after a power cut.
+                    must_sync = True
+                else:
+                    fresh[write.chunk_id] = write
+                batch.put("references", write.chunk_id + write.upload_id, write.key)
+        self._append(batch, list(fresh.values()))
+        self._index.write(batch, sync=self._is_synced and must_sync)
+
+    def _append(self, batch: Batch, writes: list[_PutChunk]) -> None:
+        if not writes:
+            return
+        entries = [(encode_entry_header(w.chunk_id, w.upload_id, w.key, len(w.body)), w.body) for w in writes]
+        places = self._segments.append(entries)
+        if self._is_synced:
+            self._segments.sync()
+        for write, place in zip(writes, places, strict=True):
+            batch.put_chunk(write.chunk_id, place)
+            batch.delete("quarantine", write.chunk_id)
+        number, offset = self._segments.position
+        batch.put("node", indexed_key(number), b"%d" % offset)
+
+    def _quarantine(self, batch: Batch, write: _Quarantine) -> bool:
+        if self._index.chunk(write.chunk_id) != write.place:
+            return False
+        batch.delete("chunks", write.chunk_id)
+        noted = {"place": write.place, "found_unix_ms": int(time.time() * 1000)}
+        batch.put("quarantine", write.chunk_id, msgspec.msgpack.encode(noted))
+        return True
+
+    def read_chunk_now(self, chunk_id: bytes) -> bytearray | None:
+        """Return the verified chunk if no wait for the disk is needed, else None. Raises ChunkMissing, ChunkCorrupt."""
+        place = self._place(chunk_id)
+        body = self._segments.read(place, cached_only=True)
+        return None if body is None else self._verified(chunk_id, place, body)
+
+    async def read_chunk(self, chunk_id: bytes) -> bytearray:
+        """Return the verified chunk. Raises ChunkMissing, ChunkCorrupt, StoreFailed."""
+        place = self._place(chunk_id)
+        body = self._segments.read(place, cached_only=True)
+        if body is None:
+            body = await self._loop.run_in_executor(self._readers, self._segments.read, place)
+            assert body is not None
+        return self._verified(chunk_id, place, body)
+
+    def _place(self, chunk_id: bytes) -> ChunkPlace:
+        place = self._index.chunk(chunk_id)
+        if place is None:
+            raise ChunkMissing(f"no copy of chunk {chunk_id.hex()} here", chunk=chunk_id.hex())
+        return place
+
+    def _verified(self, chunk_id: bytes, place: ChunkPlace, body: bytearray) -> bytearray:
+        if len(body) == place.size_bytes and chunk_id_of(body) == chunk_id:
+            return body
+        metrics.chunks_quarantined.inc()
+        log.warning("chunk.quarantined", chunk=chunk_id.hex(), segment=place.segment, offset_bytes=place.offset)
+        self._chunks.submit(_Quarantine(chunk_id, place, self._loop.create_future()))
+        raise ChunkCorrupt(
+            f"the copy of chunk {chunk_id.hex()} here is corrupt; it was quarantined", chunk=chunk_id.hex()
+        )
+
+    def chunk_state(self, chunk_id: bytes) -> str:
+        """Return "present", "missing" or "quarantined", by the index."""
+        if self._index.chunk(chunk_id) is not None:
+            return "present"
+        return "missing" if self._index.get("quarantine", chunk_id) is None else "quarantined"
+
+    async def list_records(self, bucket: str, prefix: str, delimiter: str, after: bytes, limit: int) -> RecordPage:
+        """Return durable records in path order, skipping behind the first file of each common prefix."""
+        return await self._loop.run_in_executor(
+            self._readers, list_records, self._index, bucket, prefix, delimiter, after, limit
+        )
+
+    async def close(self) -> None:
+        """Commit what is queued and close everything."""
+        await self._chunks.close()
+        await self._values.close()
+        self._readers.shutdown()
+        self._segments.close()
+        self._index.close()
+        self.directory.close()
+
+
+def rebuild_index(directory: DataDirectory, settings: StorageSettings) -> int:
+    """Index all chunks anew from the segments, keeping records; return the number of entries found."""
+    index = Index(directory.index_path, settings.cache_size_bytes, settings.write_buffer_size_bytes)
+    segments = SegmentFiles(directory.segments_path, settings.segment_size_bytes_max)
+    try:
+        return rebuild(index, segments)
+    finally:
+        segments.close()
+        index.close()
+
+
+def set_index_aside(path: Path) -> Path | None:
+    """Move an index that cannot be opened out of the way; return where it went, None when there was none."""
+    index_path = path / "index"
+    if not index_path.exists():
+        return None
+    aside = path / f"index.aside-{int(time.time())}"
+    shutil.move(index_path, aside)
+    return aside

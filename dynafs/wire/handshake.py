@@ -1,0 +1,148 @@
+"""The handshake: both sides prove that they know the cluster secret before a single request is read.
+
+    caller                                     listener
+    Hello(cluster, node, lane, ring, nonce) ->
+                                            <- Hello(…, own nonce), Proof = HMAC(secret, "listener" + both hellos)
+    Proof = HMAC(secret, "caller" + both)   ->
+                                            <- Welcome, or Refusal(reason) at any point
+
+The proof covers both hellos, so nothing in them can be altered or replayed; the role in it keeps one side's proof from
+being reflected as the other's. The secret never crosses the wire. The ring digest keeps nodes that would route
+differently from mixing their data.
+"""
+
+import hmac
+
+import msgspec
+
+from dynafs.errors import RemoteProtocolError
+from dynafs.wire.frames import WIRE_VERSION
+
+NONCE_SIZE_BYTES = 32
+LANES = ("control", "bulk")
+
+
+class Hello(msgspec.Struct, frozen=True, array_like=True, tag=True):
+    """Who speaks. lane: "control" for small messages, "bulk" for chunk bytes."""
+
+    wire_version: int
+    cluster: str
+    node: str
+    lane: str
+    ring_digest: bytes
+    nonce: bytes
+
+
+class Proof(msgspec.Struct, frozen=True, array_like=True, tag=True):
+    """HMAC-SHA256 over role and both hellos."""
+
+    mac: bytes
+
+
+class Welcome(msgspec.Struct, frozen=True, array_like=True, tag=True):
+    """Requests may follow."""
+
+
+class Refusal(msgspec.Struct, frozen=True, array_like=True, tag=True):
+    """Why the connection closes."""
+
+    reason: str
+
+
+HandshakeMessage = Hello | Proof | Welcome | Refusal
+_decoder: msgspec.msgpack.Decoder[HandshakeMessage] = msgspec.msgpack.Decoder(HandshakeMessage)
+
+
+def encode_handshake(message: HandshakeMessage) -> bytes:
+    """Return the head of a HELLO frame."""
+    return msgspec.msgpack.encode(message)
+
+
+def decode_handshake(head: bytes) -> HandshakeMessage:
+    """Return the message; raise RemoteProtocolError for anything else."""
+    try:
+        return _decoder.decode(head)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise RemoteProtocolError(f"a handshake message cannot be decoded: {error}") from None
+
+
+def prove(secret: bytes, role: str, caller: Hello, listener: Hello) -> bytes:
+    """Return the proof of one side. role: "caller" or "listener"."""
+    transcript = msgspec.msgpack.encode((role, caller, listener))
+    return hmac.digest(secret, transcript, "sha256")
+
+
+class CallerHandshake:
+    """The side that opened the connection. `on_message` returns what to send; `done` tells when requests may follow."""
+
+    def __init__(self, secret: bytes, hello: Hello, expected_node: str) -> None:
+        self._secret, self._hello, self._expected_node = secret, hello, expected_node
+        self._theirs: Hello | None = None
+        self._proven = False
+        self.done = False
+
+    def first(self) -> list[HandshakeMessage]:
+        """Return the messages that open the conversation."""
+        return [self._hello]
+
+    def on_message(self, message: HandshakeMessage) -> list[HandshakeMessage]:
+        """Take one message of the listener. Raises RemoteProtocolError when it must not be trusted."""
+        match message:
+            case Hello() if self._theirs is None:
+                check_hello(self._hello, message)
+                if message.node != self._expected_node:
+                    raise RemoteProtocolError(f"expected node {self._expected_node}, met {message.node}")
+                self._theirs = message
+                return []
+            case Proof() if self._theirs is not None and not self._proven:
+                if not hmac.compare_digest(message.mac, prove(self._secret, "listener", self._hello, self._theirs)):
+                    raise RemoteProtocolError("the node does not know our cluster secret")
+                self._proven = True
+                return [Proof(prove(self._secret, "caller", self._hello, self._theirs))]
+            case Welcome() if self._proven:
+                self.done = True
+                return []
+            case Refusal():
+                raise RemoteProtocolError(f"refused by the node: {message.reason[:200]}")
+            case _:
+                raise RemoteProtocolError(f"{type(message).__name__} out of order in the handshake")
+
+
+class ListenerHandshake:
+    """The side that accepted the connection; the mirror of CallerHandshake."""
+
+    def __init__(self, secret: bytes, hello: Hello) -> None:
+        self._secret, self._hello = secret, hello
+        self.theirs: Hello | None = None
+        self.done = False
+
+    def on_message(self, message: HandshakeMessage) -> list[HandshakeMessage]:
+        """Take one message of the caller. Raises RemoteProtocolError when it must be refused."""
+        match message:
+            case Hello() if self.theirs is None:
+                check_hello(self._hello, message)
+                self.theirs = message
+                mine = msgspec.structs.replace(self._hello, lane=message.lane)
+                self._hello = mine
+                return [mine, Proof(prove(self._secret, "listener", message, mine))]
+            case Proof() if self.theirs is not None and not self.done:
+                if not hmac.compare_digest(message.mac, prove(self._secret, "caller", self.theirs, self._hello)):
+                    raise RemoteProtocolError("the caller does not know the cluster secret")
+                self.done = True
+                return [Welcome()]
+            case _:
+                raise RemoteProtocolError(f"{type(message).__name__} out of order in the handshake")
+
+
+def check_hello(ours: Hello, theirs: Hello) -> None:
+    """Raise RemoteProtocolError unless both belong to one cluster, one protocol and one ring."""
+    if theirs.wire_version != WIRE_VERSION:
+        raise RemoteProtocolError(f"wire version {theirs.wire_version}, this node speaks {WIRE_VERSION}")
+    if theirs.cluster != ours.cluster:
+        raise RemoteProtocolError("the other node belongs to another cluster")
+    if theirs.lane not in LANES or len(theirs.nonce) != NONCE_SIZE_BYTES or theirs.nonce == ours.nonce:
+        raise RemoteProtocolError("a malformed hello")
+    if theirs.ring_digest != ours.ring_digest:
+        raise RemoteProtocolError(
+            "the rings differ: every node needs the same members, n and partitions in its settings"
+        )

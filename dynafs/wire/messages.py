@@ -1,0 +1,157 @@
+"""Messages: the typed head of every request and reply between nodes.
+
+Rule 1: a message is a msgspec struct, tagged and array-like: short on the wire, checked when decoded.
+Rule 2: fields are only ever appended, with a default; readers ignore what they do not know, so versions n and n+1 talk.
+Rule 3: bulk (chunk bytes, records, listing rows) travels in the frame's body, never in the head.
+"""
+
+from typing import Any, TypeVar
+
+import msgspec
+
+from dynafs.causality import Stamp
+from dynafs.errors import DynafsError, RemoteProtocolError
+
+
+class Message(msgspec.Struct, frozen=True, array_like=True, tag=True):
+    """Root of all messages; the tag is the class name."""
+
+
+class ReadRecord(Message, frozen=True):
+    """What do you hold under this key? The digest is always told; the record and its context when asked for."""
+
+    key: bytes
+    whole: bool = False
+    context: bool = False
+
+
+class RecordReply(Message, frozen=True):
+    """digest: empty when nothing is held. Body: the encoded record when it was asked for."""
+
+    digest: bytes
+    context: dict[str, int] = {}
+
+
+class StoreRecord(Message, frozen=True):
+    """Merge the record in the body into what you hold under this key, durably."""
+
+    key: bytes
+
+
+class StoreChunk(Message, frozen=True):
+    """Keep the body under this name, durably, with a reference from one upload of one file."""
+
+    chunk_id: bytes
+    upload_id: bytes
+    key: bytes
+
+
+class Stored(Message, frozen=True):
+    """It is on disk."""
+
+
+class ReadChunk(Message, frozen=True):
+    """Send the chunk."""
+
+    chunk_id: bytes
+
+
+class ChunkReply(Message, frozen=True):
+    """Body: the chunk, verified by the sender when it read it."""
+
+
+class StatChunks(Message, frozen=True):
+    """In what state are your copies of these chunks? chunk_ids: concatenated, at most 1024."""
+
+    chunk_ids: bytes
+
+
+class ChunkStates(Message, frozen=True):
+    """One of "present", "missing", "quarantined" per chunk, in the order asked."""
+
+    states: list[str]
+
+
+class ListRecords(Message, frozen=True):
+    """Your records of this bucket whose path starts with prefix and is greater than after, ascending.
+
+    With a delimiter, rows behind the first file of a common prefix are skipped.
+    """
+
+    bucket: str
+    prefix: str
+    delimiter: str
+    after: bytes
+    limit: int
+
+
+class ListReply(Message, frozen=True):
+    """Body: encoded rows. is_end: whether no further row exists."""
+
+    is_end: bool
+
+
+class CommitVersion(Message, frozen=True):
+    """Coordinate this write for me: stamp the version in the body and store it at w owners."""
+
+    key: bytes
+    r: int
+    w: int
+
+
+class CommitReply(Message, frozen=True):
+    """The write's stamp and the nodes that held it when it was confirmed."""
+
+    stamp: Stamp
+    stored_on: list[str]
+
+
+class ErrorReply(Message, frozen=True):
+    """The request failed on the other side; the fields of its error."""
+
+    code: str
+    message: str
+    evidence: dict[str, Any] = {}
+
+
+Request = ReadRecord | StoreRecord | StoreChunk | ReadChunk | StatChunks | ListRecords | CommitVersion
+Reply = RecordReply | Stored | ChunkReply | ChunkStates | ListReply | CommitReply
+
+M = TypeVar("M")
+
+_encoder = msgspec.msgpack.Encoder()
+_request_decoder: msgspec.msgpack.Decoder[Request] = msgspec.msgpack.Decoder(Request)
+_reply_decoder: msgspec.msgpack.Decoder[Reply] = msgspec.msgpack.Decoder(Reply)
+_error_decoder = msgspec.msgpack.Decoder(ErrorReply)
+
+
+def encode_message(message: Message) -> bytes:
+    """Return the head bytes of a message."""
+    return _encoder.encode(message)
+
+
+def decode_request(head: bytes) -> Request:
+    """Return the request; raise RemoteProtocolError for anything else."""
+    return _decode(_request_decoder, head)
+
+
+def decode_reply(head: bytes) -> Reply:
+    """Return the reply; raise RemoteProtocolError for anything else."""
+    return _decode(_reply_decoder, head)
+
+
+def decode_error(head: bytes) -> ErrorReply:
+    """Return the error; raise RemoteProtocolError for anything else."""
+    return _decode(_error_decoder, head)
+
+
+def error_reply(error: DynafsError) -> ErrorReply:
+    """Return the message that carries an error of ours to the node that asked."""
+    return ErrorReply(error.code, error.message[:1000], error.evidence)
+
+
+def _decode(decoder: msgspec.msgpack.Decoder[M], head: bytes) -> M:
+    try:
+        return decoder.decode(head)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise RemoteProtocolError(f"a message cannot be decoded: {error}") from None
