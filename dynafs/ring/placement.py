@@ -1,7 +1,7 @@
 """Placement: lay partitions out over nodes, from nothing or with as few moves as possible from an earlier ring.
 
 Rule 1: a partition's owners are distinct nodes, and in distinct zones while there are n zones.
-Rule 2: a node's load ends between its share rounded down and its share plus one (see shares.py).
+Rule 2: a node's load ends within one partition of its share (see shares.py).
 Rule 3: an owner is only replaced when it is gone, breaks rule 1, or rule 2 needs the move.
 
 uhashring gives each partition its order of nodes; a node is skipped while its load is full ("consistent hashing with
@@ -64,6 +64,8 @@ class _Layout:
         self.owners: list[list[str]] = [[] for _ in range(partition_count)]
         #: {node: its partitions, as an ordered set}
         self.held: dict[str, dict[int, None]] = {m.node: {} for m in members}
+        #: nodes that hold data already
+        self.settled: frozenset[str] = frozenset()
 
     def load(self, node: str) -> int:
         return len(self.held[node])
@@ -76,6 +78,10 @@ class _Layout:
 
     def ceiling(self, node: str) -> int:
         return math.ceil(self.shares[node] - 1e-9)
+
+    def slack(self, node: str) -> int:
+        """Return how far below its share a node may stay: one copy if that saves moving data, none otherwise."""
+        return 1 if node in self.settled else 0
 
     def preference(self, partition: int) -> Iterator[str]:
         names: Iterator[str] = continuum(self.members).iterate_nodes(f"p{partition}")
@@ -100,6 +106,7 @@ class _Layout:
 
     def keep(self, previous: Ring) -> None:
         """Take over every owner of the earlier ring that is still here and breaks no rule."""
+        self.settled = frozenset(member.node for member in previous.members)
         for partition, nodes in enumerate(previous.owners):
             for node in nodes:
                 if node in self.held and len(self.owners[partition]) < self.n and self.fits(partition, node):
@@ -137,7 +144,7 @@ class _Layout:
             while self.load(node) > self.floor(node) + 1 and self._shed(node):
                 pass
         for node in sorted(self.held, key=self.surplus):
-            while self.load(node) < self.floor(node) and self._attract(node):
+            while self.load(node) < self.floor(node) - self.slack(node) and self._attract(node):
                 pass
 
     def _shed(self, node: str) -> bool:
