@@ -157,7 +157,7 @@ class PeerUnreachable(PeerError):
 
     def __init__(self, node: str, reason: str, *, is_sent: bool = False) -> None:
         super().__init__(f"node {node} is unreachable: {reason}", node, reason=reason)
-        self.is_sent = is_sent
+        self.reason, self.is_sent = reason, is_sent
 
 
 class PeerTimeout(PeerError):

@@ -76,7 +76,10 @@ class DynafsClient:
         """Store a file; return {"version", "etag", "size_bytes", "stored_on", ...}."""
         headers = {"Content-Type": content_type, **{f"X-Meta-{k}": v for k, v in (metadata or {}).items()}}
         data: Any = source
-        if isinstance(source, Path):
+        if isinstance(source, bytes | bytearray):
+            headers["Content-Length"] = str(len(source))
+            data = _byte_pieces(source)
+        elif isinstance(source, Path):
             headers["Content-Length"] = str(await asyncio.to_thread(lambda: source.stat().st_size))
             data = _file_pieces(source)
         query = {} if w is None else {"w": str(w)}
@@ -185,6 +188,12 @@ async def _json(response: aiohttp.ClientResponse) -> dict[str, Any]:
         return msgspec.json.decode(await response.read(), type=dict[str, Any])
     except (aiohttp.ClientError, TimeoutError, msgspec.DecodeError) as error:
         raise ServerUnreachable(f"the answer broke off: {error}") from error
+
+
+async def _byte_pieces(source: bytes | bytearray) -> AsyncIterator[bytes]:
+    view = memoryview(source)
+    for start in range(0, len(view), PIECE_SIZE_BYTES):
+        yield bytes(view[start : start + PIECE_SIZE_BYTES])
 
 
 async def _file_pieces(path: Path) -> AsyncIterator[bytes]:

@@ -47,6 +47,8 @@ class _Lane:
                 pause_s = timeouts.reconnect_min_s
                 self._note(await closed)
                 self._pool.on_lane_down(self)
+            except PeerUnreachable as error:
+                self._note(error.reason)
             except (OSError, DynafsError, TimeoutError) as error:
                 self._note(str(error) or f"no connection within {timeouts.connect_s} s")
             self.connection = None

@@ -40,15 +40,14 @@ def moved(before: Ring, after: Ring) -> int:
 
 
 def is_free(*rings: Ring) -> bool:
-    """Return whether no zone is full, so that every node's share is plainly its weight's.
+    """Return whether every zone has room: no zone's share is near the most it may hold.
 
-    While a zone is full, its copies can only change hands inside it, so a change elsewhere that alters how much the zone
-    may hold needs exchanges that a sum of shares does not show.
+    In and out of a full zone copies can only go by exchanges, which a sum of shares does not show.
     """
     for ring in rings:
-        total, share = sum(m.weight for m in ring.members), fair_shares(ring.members, ring.partition_count, ring.n)
-        copies = ring.n * ring.partition_count
-        if any(abs(share[m.node] - copies * m.weight / total) > 1e-6 for m in ring.members):
+        share, zones = fair_shares(ring.members, ring.partition_count, ring.n), set(ring.zones.values())
+        most = zone_copies_max(ring.members, ring.n) * ring.partition_count
+        if any(sum(share[m.node] for m in ring.members if m.zone == zone) > 0.8 * most for zone in zones):
             return False
     return True
 
