@@ -2,7 +2,7 @@
 
 import random
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -28,11 +28,22 @@ hypothesis_settings.load_profile("dynafs")
 SECRET = "a secret for tests only"
 
 
-def free_port() -> int:
-    """Return a port that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+#: Below the ports that the kernel hands to outgoing connections, so that a node can be stopped and find its port again.
+PORTS = range(11_000, 31_000)
+
+
+def free_port(count: int = 1, also: Sequence[int] = ()) -> int:
+    """Return the first of `count` neighbouring ports that were free a moment ago, with those `also` far above it."""
+    while True:
+        port = random.SystemRandom().choice(PORTS)
+        try:
+            for offset in [*range(count), *also]:
+                with socket.socket() as probe:
+                    probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                    probe.bind(("127.0.0.1", port + offset))
+        except OSError:
+            continue
+        return port
 
 
 class LocalCluster:

@@ -1,0 +1,151 @@
+"""What no honest client sends, and who may ask at all."""
+
+import asyncio
+import json
+
+import pytest
+from aiohttp import ClientSession, TCPConnector
+
+from dynafs.node import Node
+
+MIB = 1 << 20
+
+
+async def exchange(port: int, data: bytes, within_s: float = 10.0) -> bytes:
+    """Send raw bytes, return everything until the server closes or falls silent."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    answer = bytearray()
+    try:
+        writer.write(data)
+        async with asyncio.timeout(within_s):
+            await writer.drain()
+            while piece := await reader.read(1 << 16):
+                answer += piece
+    except (TimeoutError, ConnectionError):
+        pass
+    writer.close()
+    return bytes(answer)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nX: " + b"x" * (10 * MIB) + b"\r\n\r\n", b"\x16\x03\x01garbage\r\n\r\n",
+     b"GET /" + b"x" * 100_000 + b" HTTP/1.1\r\n\r\n"],
+    ids=["10 MB header", "not http", "long line"],
+)  # fmt: skip
+async def test_malformed_requests_are_refused_with_one_event(cluster, session, data: bytes, events: list[dict]) -> None:
+    """A clear 400, one event at most, and the next client is served."""
+    events.clear()
+    answer = await exchange(cluster.http_ports["n1"], data)
+    assert answer.startswith(b"HTTP/1.0 400") or answer.startswith(b"HTTP/1.1 400") or answer == b""
+    assert [e["event"] for e in events if e["log_level"] != "debug"] in (["http.refused"], [])
+    async with session.get(f"{cluster.url()}/healthz") as response:
+        assert response.status == 200
+
+
+async def test_slow_client_is_cut_off(make_cluster, session: ClientSession) -> None:
+    """A request that never completes and a body that stalls do not stay."""
+    cluster = make_cluster(http={"idle_timeout_s": 0.5, "body_stall_timeout_s": 0.5})
+    await cluster.start()
+    port = cluster.http_ports["n1"]
+    assert await exchange(port, b"GET / HTTP/1.1\r\nHost: 127", 5) == b""
+    answer = await exchange(port, b"PUT /v1/files/d/x HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 9\r\n\r\nabc", 8)
+    assert answer.startswith(b"HTTP/1.1 400")
+    assert b"body_incomplete" in answer
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [({"Origin": "http://evil.example"}, 403), ({"Host": "evil.example"}, 403), ({"Origin": "null"}, 403),
+     ({"Host": "localhost:1"}, 200), ({}, 200)],
+)  # fmt: skip
+async def test_foreign_pages_are_refused(cluster, session: ClientSession, headers: dict, status: int) -> None:
+    """A page on another site cannot use the visitor's browser to reach a node."""
+    async with session.get(f"{cluster.url()}/v1/ring", headers=headers) as response:
+        assert response.status == status
+
+
+async def test_token_guards_everything_but_health(make_cluster, session: ClientSession) -> None:
+    """With a token set, only its bearer reads or writes."""
+    cluster = make_cluster()
+    settings = cluster.settings("n1", http={"token": "s3cret"})
+    cluster.nodes["n1"] = Node(settings)
+    await cluster.nodes["n1"].start()
+    for headers, status in (({}, 401), ({"Authorization": "Bearer wrong"}, 401), ({"Authorization": "Bearer s3cret"}, 200)):
+        async with session.get(f"{cluster.url()}/v1/ring", headers=headers) as response:
+            assert response.status == status
+    async with session.put(cluster.file_url("d/x"), data=b"x") as response:
+        assert (response.status, response.headers["WWW-Authenticate"]) == (401, "Bearer")
+    async with session.get(f"{cluster.url()}/healthz") as response:
+        assert response.status == 200
+
+
+async def test_uploads_beyond_the_budget_wait_and_then_get_503(make_cluster) -> None:
+    """Bytes in flight have one limit; who does not fit is told when to come back, and all is given back."""
+    cluster = make_cluster(limits={"upload_seat_bytes": 2 * MIB, "admission_timeout_s": 0.3})
+    await cluster.start()
+    head = b"PUT /v1/files/d/%d HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 4000000\r\n\r\n"
+    holders = []
+    for i in range(2):
+        _, writer = await asyncio.open_connection("127.0.0.1", cluster.http_ports["n1"])
+        writer.write(head % i + b"x")
+        holders.append(writer)
+    async with asyncio.timeout(5):
+        while cluster.nodes["n1"].replication.seats.held_bytes < 2 * MIB:
+            await asyncio.sleep(0.01)
+    async with ClientSession(connector=TCPConnector()) as session:
+        async with session.put(cluster.file_url("d/third"), data=bytes(100)) as response:
+            assert (response.status, (await response.json())["error"]["code"]) == (503, "overloaded")
+            assert int(response.headers["Retry-After"]) >= 1
+        for writer in holders:
+            writer.close()
+        async with asyncio.timeout(5):
+            while cluster.nodes["n1"].replication.seats.held_bytes:
+                await asyncio.sleep(0.01)
+        async with session.put(cluster.file_url("d/third"), data=bytes(100)) as response:
+            assert response.status == 201
+
+
+async def test_every_documented_path_exists(cluster, session: ClientSession) -> None:
+    """The API document names no route that the node does not have, and errors have the documented form."""
+    async with session.put(cluster.file_url("demo/f"), data=b"x"):
+        pass
+    async with session.get(f"{cluster.url()}/openapi.json") as response:
+        document = await response.json()
+    for path, operations in document["paths"].items():
+        url = path.replace("{bucket}", "demo").replace("{path}", "f").replace("{id}", "00" * 32)
+        for method in operations:
+            async with session.request(method, cluster.url() + url) as response:
+                body = await response.read()
+                assert response.status not in (405, 500), (method, path)
+                if response.status >= 400:
+                    error = json.loads(body)["error"]
+                    assert {"code", "message", "retryable"} <= set(error)
+                    assert error.get("what") != "route", (method, path)
+    for method, path, status in (("GET", "/nowhere", 404), ("PATCH", "/v1/files/demo/f", 405), ("PUT", "/v1/ring", 405)):
+        async with session.request(method, cluster.url() + path) as response:
+            assert response.status == status
+
+
+async def test_metadata_and_chunk_routes(cluster, session: ClientSession) -> None:
+    """A file's chunks can be found and read one by one from any node."""
+    contents = bytes(range(256)) * 8192
+    async with session.put(cluster.file_url("demo/f"), data=contents, headers={"X-Meta-A": "b"}):
+        pass
+    async with session.get(f"{cluster.url('n2')}/v1/metadata/demo/f") as response:
+        found = await response.json()
+    assert found["size_bytes"] == len(contents)
+    assert found["metadata"] == {"a": "b"}
+    assert set(found["record"].values()) <= {"current", "missing"}
+    pieces = []
+    for chunk in found["chunks"]:
+        async with session.get(f"{cluster.url('n3')}/v1/chunks/{chunk['id']}") as response:
+            pieces.append(await response.read())
+    assert b"".join(pieces) == contents
+    async with session.get(f"{cluster.url()}/v1/chunks/xyz") as response:
+        assert response.status == 400
+    async with session.get(f"{cluster.url()}/v1/metadata/demo/none") as response:
+        assert response.status == 404
+    async with session.get(f"{cluster.url()}/v1/ring/locate/demo/none") as response:
+        roles = [node["role"] for node in (await response.json())["nodes"]]
+        assert roles == ["owner"] * 3
