@@ -66,9 +66,7 @@ class LocalCluster:
             id="test", secret=SECRET, n=self.n, r=self.r, w=self.w, partitions=64, members=members
         )
         settings = Settings(
-            node=NodeSettings(
-                name=name, data_dir=str(self.path / name), listen=f"127.0.0.1:{self.peer_ports[name]}"
-            ),
+            node=NodeSettings(name=name, data_dir=str(self.path / name), listen=f"127.0.0.1:{self.peer_ports[name]}"),
             cluster=cluster,
             http=HttpSettings(listen=f"127.0.0.1:{self.http_ports[name]}"),
             timeouts=TimeoutSettings(request_s=2.0, shutdown_s=0.5, reconnect_max_s=0.2, hedge_min_ms=200),
@@ -148,5 +146,3 @@ def rng(request: pytest.FixtureRequest) -> random.Random:
     seed = random.SystemRandom().randrange(2**32)
     print(f"seed {seed}")
     return random.Random(seed)
-
-

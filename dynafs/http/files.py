@@ -178,7 +178,7 @@ class FileRoutes:
 
 
 def refuse_conditions(headers: Mapping[str, str]) -> None:
-    """Raise NotSupported for conditional writes: they would not be atomic, and a promise half kept is worse than none."""
+    """Raise NotSupported for conditional writes: they would not be atomic, and half a promise is worse than none."""
     for field in ("If-Match", "If-None-Match", "If-Unmodified-Since"):
         if field in headers:
             raise NotSupported(f"{field} on writes is not supported: it could not be kept atomic", field=field)

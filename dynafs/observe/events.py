@@ -31,7 +31,6 @@ CATALOGUE = {
     "chunk.quarantined": "a stored chunk does not hash to its name and is no longer served",
     "chunk.repaired": "an owner got a good copy of a chunk it lacked",
     "chunk.repair_failed": "an owner could not be given a good copy",
-    "write.straggled": "an owner failed after the write was already acknowledged (debug)",
     "store.opened": "the data directory is open",
     "store.recovered": "entries of a segment were missing in the index and were added",
     "store.failed": "the operating system failed a write",

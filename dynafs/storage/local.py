@@ -122,7 +122,9 @@ class LocalStore:
         self._unwritten[key] = data
         future = self._put_value("records", key, data)
         future.add_done_callback(lambda _: self._forget_unwritten(key, data))
-        return future
+        # Who stops waiting does not stop the write. Were it forgotten before it is on disk, the next merge would build
+        # on what came before it and overwrite it.
+        return asyncio.shield(future)
 
     def _forget_unwritten(self, key: bytes, data: bytes) -> None:
         if self._unwritten.get(key) is data:

@@ -45,7 +45,9 @@ def test_annotated_settings_show_every_field_with_its_default() -> None:
             found += fields(kind) if isinstance(kind, type) and issubclass(kind, Section) else [field.name]
         return found
 
-    missing = [name for name in fields(Settings) if not re.search(rf"^#?\s*{name}\s*=|^\[\[cluster.{name}", text, re.M)]
+    missing = [
+        name for name in fields(Settings) if not re.search(rf"^#?\s*{name}\s*=|^\[\[cluster.{name}", text, re.MULTILINE)
+    ]
     assert missing == []
 
 
@@ -61,7 +63,10 @@ def test_annotated_settings_show_every_field_with_its_default() -> None:
         (('id = "c"', "id = 5"), "Expected `str`, got `int` - at `$.cluster.id`"),
         (("127.0.0.1:7001", "nowhere"), "address of n1: 'nowhere' is not HOST:PORT"),
         (("[cluster]", '[http]\nlisten = "0.0.0.0:80"\n[cluster]'), "set http.token"),
-        (("[cluster]", "[limits]\ndownload_bytes = 5\n[cluster]"), "limits.download_bytes: must hold at least one chunk"),
+        (
+            ("[cluster]", "[limits]\ndownload_bytes = 5\n[cluster]"),
+            "limits.download_bytes: must hold at least one chunk",
+        ),
         (("[cluster]", "[timeouts]\nrequest_s = 0\n[cluster]"), "request_s: must be above 0"),
         (("[node]", "[node"), "not valid TOML"),
     ],

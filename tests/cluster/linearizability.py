@@ -1,7 +1,7 @@
 """A checker for histories of one register (Wing and Gong 1993, with Lowe's memo of visited states).
 
-An operation took effect at one moment between its call and its return. One whose outcome is unknown may take effect at any
-later moment, or never. The search tries every order that this allows; it is exponential only in what truly overlapped.
+An operation took effect at one moment between its call and its return. One whose outcome is unknown may take effect at
+any later moment, or never. The search tries every order that this allows; it is exponential only in what overlapped.
 """
 
 import math
@@ -24,7 +24,6 @@ class Operation:
 def is_linearizable(history: Sequence[Operation]) -> bool:
     """Return whether some order of the operations explains every read."""
     operations = sorted(history, key=lambda one: one.called)
-    count = len(operations)
     required = sum(1 << i for i, one in enumerate(operations) if one.returned < math.inf)
     seen: set[tuple[int, str | None]] = set()
     stack: list[tuple[int, str | None]] = [(0, ABSENT)]
@@ -35,15 +34,44 @@ def is_linearizable(history: Sequence[Operation]) -> bool:
         if (done, state) in seen:
             continue
         seen.add((done, state))
-        limit = min((operations[i].returned for i in range(count) if not done >> i & 1), default=math.inf)
-        for i in range(count):
-            if done >> i & 1:
-                continue
-            operation = operations[i]
-            if operation.called > limit:
-                break
-            if operation.kind == "write":
-                stack.append((done | 1 << i, operation.value))
-            elif operation.value == state:
-                stack.append((done | 1 << i, state))
+        candidates = _candidates(operations, done)
+        # A read that fits takes nothing from anyone else: it may as well come first.
+        fitting = [i for i in candidates if operations[i].kind == "read" and operations[i].value == state]
+        if fitting:
+            stack.append((done | sum(1 << i for i in fitting), state))
+            continue
+        # The write that returned first is tried first, those that never did come last.
+        writes = [i for i in candidates if operations[i].kind == "write"]
+        for i in sorted(writes, key=lambda i: operations[i].returned, reverse=True):
+            stack.append((done | 1 << i, operations[i].value))
     return False
+
+
+def _candidates(operations: Sequence[Operation], done: int) -> list[int]:
+    """Return the operations that may come next: called before any other one that is not done returned."""
+    found: list[int] = []
+    limit = math.inf
+    for i, operation in enumerate(operations):
+        if operation.called > limit:
+            break
+        if not done >> i & 1:
+            found.append(i)
+            limit = min(limit, operation.returned)
+    return [i for i in found if operations[i].called <= limit]
+
+
+def first_violation(history: Sequence[Operation], context: int = 8) -> list[Operation]:
+    """Return the last operations of the shortest prefix, by return, that no order explains."""
+    ended = sorted(history, key=lambda one: one.returned)
+    low, high = 0, len(ended)
+    while low < high:
+        middle = (low + high) // 2
+        until = ended[middle].returned
+        prefix = []
+        for one in history:
+            if one.returned <= until:
+                prefix.append(one)
+            elif one.kind == "write" and one.called <= until:
+                prefix.append(Operation(one.kind, one.value, one.called))
+        low, high = (middle + 1, high) if is_linearizable(prefix) else (low, middle)
+    return ended[max(0, low - context) : low + 1]

@@ -6,8 +6,8 @@ import sys
 from pathlib import Path
 
 import aiohttp
-
 from conftest import free_port
+
 from dynafs.cli.dev import PEER_PORT_OFFSET, prepare
 
 

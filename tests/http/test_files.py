@@ -9,9 +9,8 @@ import random
 import pytest
 from aiohttp import ClientSession, FormData
 from blake3 import blake3
-from yarl import URL
-
 from conftest import LocalCluster
+from yarl import URL
 
 MIB = 1 << 20
 SIZES = [0, 1, 64 << 10, (64 << 10) + 1, MIB - 1, MIB, MIB + 1, 5 * MIB]
@@ -180,7 +179,8 @@ async def test_form_upload_stores_every_file(cluster, session: ClientSession) ->
 
 
 @pytest.mark.parametrize(
-    "body", [b"garbage", b"--b\r\nno header", b"--b\r\nContent-Disposition: form-data; name=x; filename=y\r\n\r\ncut off", b""]
+    "body",
+    [b"garbage", b"--b\r\nno header", b"--b\r\nContent-Disposition: form-data; name=x; filename=y\r\n\r\ncut off", b""],
 )
 async def test_broken_form_is_refused(cluster, session: ClientSession, body: bytes) -> None:
     """A form that is not one is a clear 400, and the cut-off file is not visible."""
@@ -194,7 +194,7 @@ async def test_broken_form_is_refused(cluster, session: ClientSession, body: byt
 async def test_client_that_goes_away_mid_upload_leaves_nothing_visible(cluster, session: ClientSession) -> None:
     """Half a body is no file, with a length announced or without; its room in the budgets is given back."""
     for head in ("Content-Length: 5000000", "Transfer-Encoding: chunked"):
-        reader, writer = await asyncio.open_connection("127.0.0.1", cluster.http_ports["n1"])
+        _, writer = await asyncio.open_connection("127.0.0.1", cluster.http_ports["n1"])
         writer.write(f"PUT /v1/files/demo/half HTTP/1.1\r\nHost: 127.0.0.1\r\n{head}\r\n\r\n".encode())
         writer.write(b"1f4000\r\n" * head.startswith("T") + os.urandom(2_000_000))
         await writer.drain()

@@ -37,7 +37,7 @@ async def test_malformed_requests_are_refused_with_one_event(cluster, session, d
     """A clear 400, one event at most, and the next client is served."""
     events.clear()
     answer = await exchange(cluster.http_ports["n1"], data)
-    assert answer.startswith(b"HTTP/1.0 400") or answer.startswith(b"HTTP/1.1 400") or answer == b""
+    assert answer.startswith((b"HTTP/1.0 400", b"HTTP/1.1 400")) or answer == b""
     assert [e["event"] for e in events if e["log_level"] != "debug"] in (["http.refused"], [])
     async with session.get(f"{cluster.url()}/healthz") as response:
         assert response.status == 200
@@ -71,7 +71,11 @@ async def test_token_guards_everything_but_health(make_cluster, session: ClientS
     settings = cluster.settings("n1", http={"token": "s3cret"})
     cluster.nodes["n1"] = Node(settings)
     await cluster.nodes["n1"].start()
-    for headers, status in (({}, 401), ({"Authorization": "Bearer wrong"}, 401), ({"Authorization": "Bearer s3cret"}, 200)):
+    for headers, status in (
+        ({}, 401),
+        ({"Authorization": "Bearer wrong"}, 401),
+        ({"Authorization": "Bearer s3cret"}, 200),
+    ):
         async with session.get(f"{cluster.url()}/v1/ring", headers=headers) as response:
             assert response.status == status
     async with session.put(cluster.file_url("d/x"), data=b"x") as response:
@@ -122,7 +126,11 @@ async def test_every_documented_path_exists(cluster, session: ClientSession) -> 
                     error = json.loads(body)["error"]
                     assert {"code", "message", "retryable"} <= set(error)
                     assert error.get("what") != "route", (method, path)
-    for method, path, status in (("GET", "/nowhere", 404), ("PATCH", "/v1/files/demo/f", 405), ("PUT", "/v1/ring", 405)):
+    for method, path, status in (
+        ("GET", "/nowhere", 404),
+        ("PATCH", "/v1/files/demo/f", 405),
+        ("PUT", "/v1/ring", 405),
+    ):
         async with session.request(method, cluster.url() + path) as response:
             assert response.status == status
 

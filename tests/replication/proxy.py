@@ -27,7 +27,9 @@ class Proxy:
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
-    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, damaging: bool = False) -> None:
+    async def _pump(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, damaging: bool = False
+    ) -> None:
         try:
             while data := await reader.read(1 << 16):
                 writer.write(self.damage(data) if damaging else data)

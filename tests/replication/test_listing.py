@@ -1,4 +1,4 @@
-"""Listings against a model: any set of files and deletes, any prefix, delimiter and page size, with a node that missed some."""
+"""Listings against a model: any files and deletes, prefix, delimiter and page size, with a node that missed some."""
 
 import random
 

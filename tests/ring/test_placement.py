@@ -68,7 +68,9 @@ def test_place_any_cluster_keeps_zones_apart_and_loads_within_one(members: tuple
 
 @big
 @given(clusters(), st.data())
-def test_place_after_join_moves_little_more_than_the_new_share(members: tuple[Member, ...], data: st.DataObject) -> None:
+def test_place_after_join_moves_little_more_than_the_new_share(
+    members: tuple[Member, ...], data: st.DataObject
+) -> None:
     """A node that joins takes its share and hardly anything else moves."""
     before = place(members, 1024, 3)
     zone = data.draw(st.sampled_from(sorted({m.zone for m in members})))
@@ -80,7 +82,9 @@ def test_place_after_join_moves_little_more_than_the_new_share(members: tuple[Me
 
 @big
 @given(clusters(), st.data())
-def test_place_after_leave_moves_little_more_than_the_old_share(members: tuple[Member, ...], data: st.DataObject) -> None:
+def test_place_after_leave_moves_little_more_than_the_old_share(
+    members: tuple[Member, ...], data: st.DataObject
+) -> None:
     """A node that leaves gives up its share and hardly anything else moves."""
     gone = data.draw(st.sampled_from(members))
     rest = tuple(m for m in members if m is not gone)

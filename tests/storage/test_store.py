@@ -87,6 +87,17 @@ async def test_latest_record_is_seen_before_it_is_durable(open_store) -> None:
     assert store.read_record(b"k") == store.latest_record(b"k") == b"v"
 
 
+async def test_record_whose_writer_gave_up_is_still_built_upon(open_store) -> None:
+    """Cancelling the wait for a write does not hide the write from the next merge."""
+    store = open_store()
+    future = store.put_record(b"k", b"v")
+    future.cancel()
+    await asyncio.sleep(0)
+    assert store.latest_record(b"k") == b"v"
+    await store.put_record(b"other", b"")
+    assert store.read_record(b"k") == b"v"
+
+
 async def test_listing_is_sorted_limited_and_seeks_past_prefixes(open_store) -> None:
     """Rows come in order, behind the cursor, of one bucket only."""
     store = open_store()

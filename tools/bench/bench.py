@@ -5,8 +5,8 @@
     tools/dev bench --peer seaweedfs           both, in turns within one run, with ratios
     tools/dev bench --rounds 3 --seconds 5 --json result.json
 
-Every PUT has a new key and contents of its own. Needs wrk and curl (Debian: apt-get install wrk curl). Figures are medians
-over the rounds; compare ratios within one run, not figures of different runs or machines.
+Every PUT has a new key and contents of its own. Needs wrk and curl (Debian: apt-get install wrk curl). Figures are
+medians over the rounds; compare ratios within one run, not figures of different runs or machines.
 """
 
 import argparse
@@ -64,7 +64,16 @@ def run_wrk(target: Target, name: str, seconds: int, seed: str) -> dict[str, flo
     """Return {"rate": requests per second, "p50_ms", "p99_ms", "failed"} of one case."""
     method, size, connections, keys = SMALL_CASES[name]
     hosts = [url.removeprefix("http://") for url in target.urls]
-    command = ["wrk", f"-t{WRK_THREADS}", f"-c{connections}", f"-d{seconds}s", "-s", HERE / "load.lua", target.urls[0], "--"]
+    command = [
+        "wrk",
+        f"-t{WRK_THREADS}",
+        f"-c{connections}",
+        f"-d{seconds}s",
+        "-s",
+        HERE / "load.lua",
+        target.urls[0],
+        "--",
+    ]
     command += [method, str(size), str(keys), seed, target.prefix(name), *hosts]
     output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     line = next((line for line in output.splitlines() if line.startswith("RESULT ")), None)
@@ -93,7 +102,9 @@ def run_large(target: Target, work: Path, seed: str) -> dict[str, dict[str, floa
     return {name: {"rate": LARGE_SIZE_BYTES / 1e6 / value} for name, value in seconds.items()}
 
 
-def measure(targets: list[Target], rounds: int, seconds: int, work: Path) -> dict[str, dict[str, list[dict[str, float]]]]:
+def measure(
+    targets: list[Target], rounds: int, seconds: int, work: Path
+) -> dict[str, dict[str, list[dict[str, float]]]]:
     """Return {case: {target: one result per round}}; targets take turns inside every round."""
     results: dict[str, dict[str, list[dict[str, float]]]] = {}
     for number in range(rounds):
@@ -110,7 +121,9 @@ def measure(targets: list[Target], rounds: int, seconds: int, work: Path) -> dic
     return results
 
 
-def summarise(results: dict[str, dict[str, list[dict[str, float]]]], targets: list[Target]) -> dict[str, dict[str, object]]:
+def summarise(
+    results: dict[str, dict[str, list[dict[str, float]]]], targets: list[Target]
+) -> dict[str, dict[str, object]]:
     """Return {case: {target: medians, "ratio": dynafs over the peer}}."""
     summary: dict[str, dict[str, object]] = {}
     for case, by_target in results.items():

@@ -1,0 +1,83 @@
+"""Style as a test: what matters here fails when it is broken."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+from dynafs.observe.events import CATALOGUE
+
+ROOT = Path(__file__).parents[1]
+PRODUCT = sorted((ROOT / "dynafs").rglob("*.py"))
+FILE_LINES_MAX = 400
+FUNCTION_LINES_MAX = 60
+BANNED_NAMES = {"utils", "util", "common", "helpers", "misc", "base", "manager"}
+#: Only these may look at a clock or draw randomness; all others are handed both.
+CLOCK_ROOMS = ("node.py", "cli/", "http/", "storage/", "observe/", "peers/pool.py")
+
+
+@pytest.mark.parametrize("path", PRODUCT, ids=lambda path: str(path.relative_to(ROOT)))
+def test_file_is_readable(path: Path) -> None:
+    """Files and functions are short, modules say what they are for, names say something."""
+    text = path.read_text()
+    tree = ast.parse(text)
+    assert ast.get_docstring(tree), "a module says what it is for"
+    assert text.count("\n") <= FILE_LINES_MAX
+    assert path.stem not in BANNED_NAMES
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            assert node.end_lineno - node.lineno <= FUNCTION_LINES_MAX, node.name
+            if not node.name.startswith("_") and not _is_nested(node, tree):
+                assert (
+                    ast.get_docstring(node)
+                    or node.name in ("size_bytes", "room", "is_full", "show", "emit")
+                    or (_in_private_class(node, tree))
+                ), f"{node.name} has no docstring"
+    assert not re.search(r"\b(TODO|FIXME|XXX)\b", text)
+
+
+def _in_private_class(function: ast.AST, tree: ast.Module) -> bool:
+    classes = [node for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
+    return any(function in one.body and one.name.startswith("_") for one in classes)
+
+
+def _is_nested(function: ast.AST, tree: ast.Module) -> bool:
+    functions = [n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)]
+    return any(function is not outer and function in ast.walk(outer) for outer in functions)
+
+
+def test_clock_and_chance_are_handed_in() -> None:
+    """Replication, membership and everything below get time and randomness as arguments."""
+    banned = re.compile(r"\btime\.(time|monotonic|time_ns)\(|\brandom\.\w+\(|os\.urandom|uuid\.|datetime\.now")
+    for path in PRODUCT:
+        name = str(path.relative_to(ROOT / "dynafs"))
+        if not name.startswith(CLOCK_ROOMS):
+            assert not banned.search(path.read_text()), name
+
+
+def test_every_event_is_in_the_catalogue_and_every_listed_one_is_used() -> None:
+    """An operator can look up each event, and none is a leftover."""
+    used = set()
+    for path in PRODUCT:
+        used |= set(
+            re.findall(r"\.(?:debug|info|warning|error|exception)\(\s*\"([a-z_]+\.[a-z_]+)\"", path.read_text())
+        )
+    assert used == set(CATALOGUE)
+
+
+def test_architecture_names_only_files_that_exist() -> None:
+    """The map of the house shows the house."""
+    text = (ROOT / "dynafs/ARCHITECTURE.md").read_text()
+    for name in set(re.findall(r"`((?:[a-z_]+/)*[a-z_]+\.py)`", text)):
+        assert (ROOT / "dynafs" / name).exists(), name
+
+
+def test_readme_commands_exist() -> None:
+    """Every dynafs and tools/dev command of the README is one that the command has."""
+    text = (ROOT / "README.md").read_text()
+    commands = set(re.findall(r"^\s*(?:\.venv/bin/)?dynafs ([a-z-]+)", text, re.MULTILINE))
+    assert commands <= {"serve", "dev", "put", "get", "ls", "stat", "rm", "ring", "storage"}
+    tool = (ROOT / "tools/dev").read_text()
+    for name in set(re.findall(r"tools/dev ([a-z-]+)", text)):
+        assert name in tool, name
