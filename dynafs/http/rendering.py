@@ -1,6 +1,7 @@
 """What responses look like: versions as headers and JSON."""
 
 from email.utils import formatdate
+from functools import lru_cache
 from typing import Any
 from urllib.parse import quote
 
@@ -21,12 +22,17 @@ def json_response(value: object, status: int = 200, headers: dict[str, str] | No
     return web.Response(status=status, body=body, headers={"Content-Type": "application/json", **(headers or {})})
 
 
+@lru_cache(maxsize=1024)
+def _http_date(unix_s: int) -> str:
+    return formatdate(unix_s, usegmt=True)
+
+
 def version_headers(version: Version) -> dict[str, str]:
     """Return the headers that describe a stored file."""
     headers = {
         "Content-Type": version.content_type,
         "ETag": f'"{version.etag}"',
-        "Last-Modified": formatdate(version.stamp.wall_ms // 1000, usegmt=True),
+        "Last-Modified": _http_date(version.stamp.wall_ms // 1000),
         "Accept-Ranges": "bytes",
         "X-Dynafs-Version": str(version.stamp),
         "X-Content-Type-Options": "nosniff",

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
-from rocksdict import BlockBasedOptions, Cache, DBCompressionType, Options, Rdict, WriteBatch, WriteOptions
+from rocksdict import BlockBasedOptions, Cache, DBCompressionType, Options, Rdict, WriteBatch
 
 from dynafs.errors import StoreFailed, StoreFull
 
@@ -40,8 +40,6 @@ class Index:
         self._tables = {name: self._db.get_column_family(name) for name in FAMILIES}
         self._handles = {name: self._db.get_column_family_handle(name) for name in FAMILIES}
         self._records = self._tables["records"]
-        self._synced, self._unsynced = WriteOptions(), WriteOptions()
-        self._synced.sync = True
 
     def record(self, key: bytes) -> bytes:
         """Return a record's bytes, empty when there is none."""
@@ -73,9 +71,12 @@ class Index:
         return Batch(self._handles)
 
     def write(self, batch: "Batch", *, sync: bool) -> None:
-        """Apply a batch, all or nothing; with sync it is durable when this returns."""
+        """Apply a batch, all or nothing. Readers see it at once; with sync it is durable when this returns."""
         try:
-            self._db.write(batch.raw, self._synced if sync else self._unsynced)
+            self._db.write(batch.raw)
+            if sync:
+                # Not WriteOptions.sync: rocksdict holds the interpreter lock through that, and releases it for this.
+                self._db.flush_wal(True)  # noqa: FBT003
         except Exception as error:
             raise translate(error, "write the index") from error
 

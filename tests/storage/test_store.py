@@ -79,12 +79,16 @@ async def test_same_chunk_twice_is_stored_once(open_store, tmp_path: Path) -> No
 
 
 async def test_latest_record_is_seen_before_it_is_durable(open_store) -> None:
-    """Merges build on what is on its way; reads do not."""
+    """Merges build on what is on its way; reads see what is durable, step by step."""
     store = open_store()
-    future = store.put_record(b"k", b"v")
-    assert store.latest_record(b"k") == b"v"
-    await future
-    assert store.read_record(b"k") == store.latest_record(b"k") == b"v"
+    await store.put_record(b"k", b"v0")
+    futures = [store.put_record(b"k", b"v%d" % i) for i in (1, 2)]
+    assert store.latest_record(b"k") == b"v2"
+    assert store.read_record(b"k") == b"v0"
+    await futures[0]
+    assert store.read_record(b"k") in (b"v1", b"v2")
+    await futures[1]
+    assert store.read_record(b"k") == store.latest_record(b"k") == b"v2"
 
 
 async def test_record_whose_writer_gave_up_is_still_built_upon(open_store) -> None:

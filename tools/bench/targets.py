@@ -166,4 +166,8 @@ class SeaweedFS:
         for process in self._processes.values():
             process.terminate()
         for process in self._processes.values():
-            process.wait()
+            try:
+                process.wait(timeout=5)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
