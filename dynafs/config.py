@@ -120,7 +120,7 @@ class LimitSettings(Section, frozen=True):
     """Chunks received from peers and not yet on disk."""
     admission_timeout_s: float = 10.0
     """How long a request waits for its place in a budget before it gets 503 with Retry-After."""
-    upload_chunks_in_flight: int = 4
+    upload_chunks_in_flight: int = 8
     """Chunks of one upload that may be on their way at once."""
     download_chunks_ahead: int = 2
     """Chunks of one download that are fetched ahead of the client."""
