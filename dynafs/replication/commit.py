@@ -7,7 +7,7 @@ from typing import NamedTuple
 import msgspec
 
 from dynafs.causality import Context, Stamp
-from dynafs.errors import DynafsError, PeerError, PeerRefused, PeerUnreachable, WriteQuorumLost
+from dynafs.errors import DynafsError, PeerError, PeerRefused, PeerUnreachable, ReadQuorumLost, WriteQuorumLost
 from dynafs.files.version import Record, Version
 from dynafs.observe import metrics
 from dynafs.ports import Answer
@@ -47,11 +47,14 @@ class Committer:
     async def commit(
         self, key: bytes, draft: Version, policy: QuorumPolicy, context: Awaitable[Context] | None = None
     ) -> Receipt:
-        """Make the draft the newest version of the file. Raises ReadQuorumLost before anything was offered to a node,
-        WriteQuorumLost with an unknown outcome after."""
+        """Make the draft the newest version of the file. Raises WriteQuorumLost, with the outcome "not_written" before
+        the record was offered to any node, "unknown" after."""
         if not self.is_owner(key):
             return await self._forward(key, draft, policy)
-        seen = await (context if context is not None else self._reader.read_context(key, policy.r))
+        try:
+            seen = await (context if context is not None else self._reader.read_context(key, policy.r))
+        except ReadQuorumLost as error:
+            raise WriteQuorumLost(error.needed, error.answered, error.failures, "not_written") from error
         stamp = await self._stamps.next(above=max(seen.values(), default=0))
         version = msgspec.structs.replace(draft, stamp=stamp)
         data = encode_record(Record.of(seen, [version]))

@@ -64,14 +64,16 @@ async def test_with_two_of_three_nodes_away_nothing_lies(cluster, session: Clien
     for method, path, code in (
         ("GET", "demo/a", "read_quorum_lost"), ("GET", "demo/none", "read_quorum_lost"),
         ("GET", "nobucket/x", "read_quorum_lost"), ("GET", "demo", "read_quorum_lost"),
-        ("PUT", "demo/large", "write_quorum_lost"), ("DELETE", "demo/a", "read_quorum_lost"),
+        ("PUT", "demo/large", "write_quorum_lost"), ("PUT", "demo/small", "write_quorum_lost"),
+        ("DELETE", "demo/a", "read_quorum_lost"),
     ):  # fmt: skip
-        body = contents if method == "PUT" else None
+        body = {"demo/large": contents, "demo/small": b"x"}.get(path)
         async with session.request(method, cluster.file_url(path), data=body) as response:
             error = (await response.json())["error"]
             assert (response.status, error["code"]) == (503, code), error
             assert response.headers["Retry-After"]
             assert error["retryable"]
+            assert error.get("outcome") == ("not_written" if method == "PUT" else None)
             assert set(error["failures"]) == {"n2", "n3"}
     assert time.monotonic() - started < WITHIN_S
     async with session.get(f"{cluster.url()}/readyz") as response:
