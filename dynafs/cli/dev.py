@@ -114,7 +114,9 @@ async def _watch(number: int, process: asyncio.subprocess.Process, stopped: asyn
     code = await process.wait()
     if not stopped.is_set():
         how = f"killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
-        print(f"n{number} {how}; see {data}/n{number}.log", file=sys.stderr, flush=True)
+        log = data / f"n{number}.log"
+        last_line = log.read_text(errors="replace").strip().rpartition("\n")[2]
+        print(f"n{number} {how}; see {log}" + (f"\n  {last_line}" if code > 0 else ""), file=sys.stderr, flush=True)
 
 
 async def _wait_ready(nodes: int, port: int, processes: list[asyncio.subprocess.Process]) -> bool:
