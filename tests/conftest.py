@@ -30,12 +30,17 @@ SECRET = "a secret for tests only"
 
 #: Below the ports that the kernel hands to outgoing connections, so that a node can be stopped and find its port again.
 PORTS = range(11_000, 31_000)
+#: Ports handed out in this run; none is handed out twice, or two nodes of one test could be given the same.
+_taken: set[int] = set()
 
 
 def free_port(count: int = 1, also: Sequence[int] = ()) -> int:
     """Return the first of `count` neighbouring ports that were free a moment ago, with those `also` far above it."""
     while True:
         port = random.SystemRandom().choice(PORTS)
+        wanted = {port + offset for offset in [*range(count), *also]}
+        if wanted & _taken:
+            continue
         try:
             for offset in [*range(count), *also]:
                 with socket.socket() as probe:
@@ -43,6 +48,7 @@ def free_port(count: int = 1, also: Sequence[int] = ()) -> int:
                     probe.bind(("127.0.0.1", port + offset))
         except OSError:
             continue
+        _taken.update(wanted)
         return port
 
 
