@@ -137,9 +137,10 @@ class LocalStore:
         return asyncio.shield(future)
 
     def _on_record_written(self, key: bytes, data: bytes, future: "asyncio.Future[None]") -> None:
-        if self._unwritten[key] is data:
+        # The same bytes may be put twice while on their way; the first to be written settles both.
+        if self._unwritten.get(key) is data:
             del self._unwritten[key], self._durable[key]
-        elif future.exception() is None:
+        elif key in self._durable and future.exception() is None:
             self._durable[key] = data
 
     def _put_value(self, family: str, key: bytes, data: bytes) -> asyncio.Future[None]:
