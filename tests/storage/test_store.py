@@ -102,6 +102,16 @@ async def test_record_whose_writer_gave_up_is_still_built_upon(open_store) -> No
     assert store.read_record(b"k") == b"v"
 
 
+async def test_same_bytes_put_twice_while_on_their_way_settle_once(open_store) -> None:
+    """A replica told to hold what it is already writing leaves nothing half-settled behind."""
+    store, problems = open_store(), []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: problems.append(context))
+    data = b"v"
+    await asyncio.gather(store.put_record(b"k", data), store.put_record(b"k", data))
+    assert store.read_record(b"k") == store.latest_record(b"k") == data
+    assert problems == []
+
+
 async def test_listing_is_sorted_limited_and_seeks_past_prefixes(open_store) -> None:
     """Rows come in order, behind the cursor, of one bucket only."""
     store = open_store()
