@@ -6,7 +6,6 @@ import os
 import time
 from pathlib import Path
 
-from dynafs.causality import HybridClock
 from dynafs.config import Settings
 from dynafs.errors import StoreRefused
 from dynafs.http import HttpServer
@@ -14,10 +13,8 @@ from dynafs.membership import FixedMembership
 from dynafs.observe.events import get_logger
 from dynafs.peers import PeerListener, PeerPool
 from dynafs.replication.cluster import Replication
-from dynafs.replication.replica import Replica
-from dynafs.replication.stamps import StampSource
 from dynafs.ring import Member, Ring, place
-from dynafs.storage import LocalStore
+from dynafs.storage import open_store_in
 from dynafs.storage.directory import DataDirectory
 from dynafs.wire.frames import WIRE_VERSION
 from dynafs.wire.handshake import Hello
@@ -77,34 +74,26 @@ class Node:
         cluster, name = settings.cluster, settings.node.name
         generation = clock.random_bytes(GENERATION_SIZE_BYTES).hex()
         directory = DataDirectory(Path(settings.node.data_dir), cluster.id, name, generation)
-        try:
-            self.store = LocalStore(directory, settings.storage)
-        except BaseException:
-            directory.close()
-            raise
+        self.store = open_store_in(directory, settings.storage, clock.wall_ms)
         await self._check_ring()
-        hybrid = HybridClock(f"{name}-{directory.identity.generation}", self.store.clock_ceiling())
-        stamps = StampSource(hybrid, clock, self.store, cluster.max_clock_skew_ms)
-        replica = Replica(self.store, stamps, settings.limits.listing_rows_max)
         me = Hello(WIRE_VERSION, cluster.id, name, "control", self.ring.digest, b"")
         secret = cluster.secret.encode()
         others = {m.node: m.address for m in cluster.members if m.node != name}
         self.pool = PeerPool(me, secret, others, settings.timeouts, clock, settings.limits.peer_calls_max)
-        self.listener = PeerListener(
-            me,
-            secret,
-            settings.timeouts,
-            clock,
-            replica.handle,
-            self.pool.hurry,
-            settings.limits.receive_bytes,
-        )
         membership = FixedMembership(name, self.ring.zones, self.pool.is_up)
-        self.replication = Replication(settings, self.ring, stamps, clock, self.store, self.pool, membership, replica)
+        actor = f"{name}-{directory.identity.generation}"
+        self.replication = Replication(settings, self.ring, clock, self.store, actor, self.pool, membership)
+        self.listener = PeerListener(
+            me, secret, settings.timeouts, clock, self.replication.replica.handle, self.pool.hurry,
+            settings.limits.receive_bytes,
+        )  # fmt: skip
         await self.listener.start(settings.peer_listen)
         self.http = HttpServer(self.replication)
         self.http_port = await self.http.start()
-        log.info("node.started", http=settings.http.listen, peers=settings.peer_listen, pid=os.getpid())
+        log.info(
+            "node.started", http=settings.http.listen, peers=settings.peer_listen, data_dir=settings.node.data_dir,
+            generation=directory.identity.generation, pid=os.getpid(),
+        )  # fmt: skip
 
     async def _check_ring(self) -> None:
         """Refuse to serve data that was placed by another ring: members cannot be changed by editing the settings."""

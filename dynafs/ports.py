@@ -88,6 +88,10 @@ class Store(Protocol):
         """Return durable records in path order, skipping behind the first file of each common prefix."""
         ...
 
+    def clock_ceiling(self) -> int:
+        """Return the durable ceiling of the hybrid clock, 0 when there is none."""
+        ...
+
     def put_clock_ceiling(self, ceiling: int) -> Future[None]:
         """Remember the hybrid clock's ceiling."""
         ...

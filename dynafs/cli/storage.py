@@ -9,7 +9,7 @@ from dynafs.cli.output import EXIT_USAGE, fail, out
 from dynafs.config import load_settings
 from dynafs.errors import DynafsError
 from dynafs.storage.directory import DataDirectory
-from dynafs.storage.local import rebuild_index, set_index_aside
+from dynafs.storage.mending import rebuild_index, set_index_aside
 
 storage_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 

@@ -1,5 +1,6 @@
 """The composed replication services of one node: what http and the composition root hold on to."""
 
+from dynafs.causality import HybridClock
 from dynafs.config import Settings
 from dynafs.ports import Clock, Membership, Peers, Store
 from dynafs.replication.buckets import Buckets
@@ -25,21 +26,23 @@ class Replication:
         self,
         settings: Settings,
         ring: Ring,
-        stamps: StampSource,
         clock: Clock,
         store: Store,
+        actor: str,
         peers: Peers,
         membership: Membership,
-        replica: Replica,
     ) -> None:
+        """actor: who stamps this node's writes; another one for every data directory the node ever had."""
         cluster, limits, timeouts = settings.cluster, settings.limits, settings.timeouts
         hedge_min_s = timeouts.hedge_min_ms / 1000
         self.settings, self.ring, self.membership = settings, ring, membership
-        self.reach = Reach(settings.node.name, ring, peers, membership, replica.handle, timeouts.request_s)
+        stamps = StampSource(HybridClock(actor, store.clock_ceiling()), clock, store, cluster.max_clock_skew_ms)
+        self.replica = Replica(store, stamps, limits.listing_rows_max)
+        self.reach = Reach(settings.node.name, ring, peers, membership, self.replica.handle, timeouts.request_s)
         self.records = RecordReader(self.reach, LatencyTracker(hedge_min_s))
         self.chunks = ChunkKeeper(self.reach, store, LatencyTracker(hedge_min_s))
         self.committer = Committer(self.reach, self.records, stamps)
-        replica.committer = self.committer.serve
+        self.replica.committer = self.committer.serve
         self.buckets = Buckets(self.records, self.committer, cluster.n, settings.bucket_policy)
         wait_s = limits.admission_timeout_s
         self.seats = ByteBudget("upload seat", limits.upload_seat_bytes, wait_s)

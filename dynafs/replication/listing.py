@@ -156,15 +156,17 @@ class _Draft:
 def _read_page(node: str, request: ListRecords, body: bytes | bytearray, *, is_end: bool) -> _Page:
     rows = msgspec.msgpack.decode(body, type=_Rows)
     records = {path.encode(): decode_record(data) for path, data in rows}
-    last = max(records, default=request.after)
     gaps = {}
     for path, record in records.items():
         folded = _fold(path, request)
         if folded and record.newest is not None and record.newest.is_file:
             gaps[folded] = path
+    if is_end or not records:
+        return _Page(node, records, None if is_end else request.after, gaps)
     # Behind a skip the page is complete to the end of the prefix, which may lie behind its last row.
-    reach = max(last, _fold(last, request) + BEHIND) if _fold(last, request) in gaps else last
-    return _Page(node, records, None if is_end else reach, gaps)
+    last = max(records)
+    folded = _fold(last, request)
+    return _Page(node, records, max(last, folded + BEHIND) if folded in gaps else last, gaps)
 
 
 def _fold(path: bytes, request: ListRecords) -> bytes:

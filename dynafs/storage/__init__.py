@@ -13,10 +13,26 @@ appended to after a restart, so a torn tail is simply never referenced.
 Alternatives: chunks in RocksDB cost a third of the write and a quarter of the read speed; one file per chunk costs an
 inode and a directory sync each; appending to an old segment needs the tail to be judged and cut.
 
-Tested by a contract suite, by crashes at every byte of a segment's tail, by kill -9 of real processes, and by
-rebuilding the index.
+The store stands on a `Disk` (`disk`): the real one is `posix`, the simulator's loses what was not synced.
+
+Tested by a contract suite on both disks, by crashes at every byte of a segment's tail and between all operations of a
+commit, by kill -9 of real processes, and by rebuilding the index.
 """
 
-from dynafs.storage.local import LocalStore
+from collections.abc import Callable
 
-__all__ = ["LocalStore"]
+from dynafs.config import StorageSettings
+from dynafs.storage.directory import DataDirectory
+from dynafs.storage.local import LocalStore
+from dynafs.storage.posix import LocalDisk
+
+__all__ = ["LocalStore", "open_store_in"]
+
+
+def open_store_in(directory: DataDirectory, settings: StorageSettings, wall_ms: Callable[[], int]) -> LocalStore:
+    """Open the store of a data directory, which it takes over and closes. Raises StoreError, leaving nothing open."""
+    try:
+        return LocalStore(LocalDisk(directory, settings), settings, wall_ms)
+    except BaseException:
+        directory.close()
+        raise

@@ -5,8 +5,6 @@ While one batch is being synced the next one gathers, so the number of fsyncs fo
 """
 
 import asyncio
-import threading
-import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Generic, Protocol, TypeVar
@@ -14,6 +12,7 @@ from typing import Generic, Protocol, TypeVar
 from dynafs.errors import DynafsError, StoreFailed
 from dynafs.observe import metrics
 from dynafs.observe.events import get_logger
+from dynafs.storage.disk import Worker
 
 log = get_logger()
 
@@ -41,64 +40,55 @@ P = TypeVar("P", bound=Pending)
 class CommitLane(Generic[P]):
     """A queue and its thread. `commit` gets a batch and returns when it is durable; what it raises fails the batch."""
 
-    def __init__(self, name: str, commit: Callable[[Sequence[P]], None], interval_s: float = 0.0) -> None:
+    def __init__(
+        self, name: str, worker: Worker, commit: Callable[[Sequence[P]], None], interval_s: float = 0.0
+    ) -> None:
         """interval_s: least time between two batches. A write that finds the lane idle is committed at once."""
-        self._name, self._commit, self._interval_s = name, commit, interval_s
-        self._ended_s = 0.0
+        self._name, self._worker, self._commit, self._interval_s = name, worker, commit, interval_s
+        self._ended_s = float("-inf")
         self._queue: deque[P] = deque()
-        self._wake = threading.Condition()
         self._is_closing = False
-        self._loop = asyncio.get_running_loop()
         self._commits = metrics.commits.labels(name)
         self._writes = metrics.commit_writes.labels(name)
-        self._thread = threading.Thread(target=self._run, name=f"commit-{name}", daemon=True)
-        self._thread.start()
+        worker.start(self._run)
 
     def submit(self, write: P) -> None:
         """Queue a write; its future resolves when it is durable."""
-        with self._wake:
+        with self._worker.lock:
             if self._is_closing:
                 write.future.set_exception(StoreFailed("the store is closing"))
                 return
             self._queue.append(write)
-            self._wake.notify()
+            self._worker.ring()
 
     async def close(self) -> None:
         """Commit what is queued, then stop."""
-        with self._wake:
+        with self._worker.lock:
             self._is_closing = True
-            self._wake.notify()
-        await asyncio.to_thread(self._thread.join)
+            self._worker.ring()
+        await self._worker.join()
 
     def _run(self) -> None:
         while batch := self._take():
             failure = self._attempt(batch)
-            self._ended_s = time.monotonic()
-            try:
-                self._loop.call_soon_threadsafe(_wake_all, batch, failure)
-            except RuntimeError:
-                # The loop is gone: nobody is left to hear the outcome.
+            self._ended_s = self._worker.monotonic_s()
+            if not self._worker.tell(_wake_all, batch, failure):
                 return
 
     def _take(self) -> list[P]:
         """Wait for writes and return a batch; empty when closing and drained."""
         batch: list[P] = []
-        with self._wake:
+        with self._worker.lock:
             while not self._queue and not self._is_closing:
-                self._wake.wait()
-            if (rest_s := self._ended_s + self._interval_s - time.monotonic()) > 0:
-                self._gather(rest_s)
+                self._worker.wait()
+            if (rest_s := self._ended_s + self._interval_s - self._worker.monotonic_s()) > 0:
+                # Let more writers join while the last sync is fresh; they share one sync instead of paying for two.
+                self._worker.pause(rest_s)
             size_bytes = 0
             while self._queue and len(batch) < BATCH_LENGTH_MAX and size_bytes < BATCH_SIZE_BYTES_MAX:
                 batch.append(self._queue.popleft())
                 size_bytes += batch[-1].size_bytes
         return batch
-
-    def _gather(self, rest_s: float) -> None:
-        """Let more writers join while the last sync is fresh; they share one sync instead of paying for two."""
-        self._wake.release()
-        time.sleep(rest_s)
-        self._wake.acquire()
 
     def _attempt(self, batch: list[P]) -> DynafsError | None:
         self._commits.inc()

@@ -1,29 +1,17 @@
-"""The RocksDB side: records, where chunks lie, references, quarantine, and what the node knows of itself."""
+"""The Index over RocksDB."""
 
 from collections.abc import Generator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, cast
 
-import msgspec
 from rocksdict import BlockBasedOptions, Cache, DBCompressionType, Options, Rdict, WriteBatch
 
 from dynafs.errors import StoreFailed, StoreFull
-
-#: records: bucket NUL path -> record. chunks: id -> place. references: id + upload id -> bucket NUL path.
-#: quarantine: id -> place and reason. node: names of this module's callers -> their values.
-FAMILIES = ("records", "chunks", "references", "quarantine", "node")
+from dynafs.storage.disk import FAMILIES, Batch, Index
 
 
-class ChunkPlace(NamedTuple):
-    """Where a chunk's body lies: segment number, offset of the body in bytes, its size in bytes."""
-
-    segment: int
-    offset: int
-    size_bytes: int
-
-
-class Index:
-    """RocksDB with one column family per kind of fact. Safe to use from several threads."""
+class RocksIndex(Index):
+    """RocksDB with one column family per kind of fact."""
 
     def __init__(self, path: Path, cache_size_bytes: int, write_buffer_size_bytes: int) -> None:
         cache = Cache(cache_size_bytes)
@@ -39,16 +27,6 @@ class Index:
             raise translate(error, "open the index") from error
         self._tables = {name: self._db.get_column_family(name) for name in FAMILIES}
         self._handles = {name: self._db.get_column_family_handle(name) for name in FAMILIES}
-        self._records = self._tables["records"]
-
-    def record(self, key: bytes) -> bytes:
-        """Return a record's bytes, empty when there is none."""
-        return self._records.get(key) or b""
-
-    def chunk(self, chunk_id: bytes) -> ChunkPlace | None:
-        """Return where the chunk lies, None when it is not here."""
-        packed = self._tables["chunks"].get(chunk_id)
-        return None if packed is None else ChunkPlace(*msgspec.msgpack.decode(packed))
 
     def get(self, family: str, key: bytes) -> bytes | None:
         """Return a raw value."""
@@ -66,30 +44,34 @@ class Index:
             else:
                 cursor.seek(jump)
 
-    def batch(self) -> "Batch":
+    def batch(self) -> "RocksBatch":
         """Return an empty batch of writes."""
-        return Batch(self._handles)
+        return RocksBatch(self._handles)
 
-    def write(self, batch: "Batch", *, sync: bool) -> None:
-        """Apply a batch, all or nothing. Readers see it at once; with sync it is durable when this returns."""
+    def apply(self, batch: Batch) -> None:
+        """Apply a batch, all or nothing. Raises StoreError."""
         try:
-            self._db.write(batch.raw)
-            if sync:
-                # Not WriteOptions.sync: rocksdict holds the interpreter lock through that, and releases it for this.
-                self._db.flush_wal(True)  # noqa: FBT003
+            self._db.write(cast("RocksBatch", batch).raw)
         except Exception as error:
             raise translate(error, "write the index") from error
+
+    def sync(self) -> None:
+        """Make every batch applied so far durable. Raises StoreError."""
+        try:
+            # Not WriteOptions.sync: rocksdict holds the interpreter lock through that, and releases it for this.
+            self._db.flush_wal(True)  # noqa: FBT003
+        except Exception as error:
+            raise translate(error, "sync the index") from error
 
     def close(self) -> None:
         """Flush and close."""
         self._tables.clear()
         self._handles.clear()
-        del self._records
         self._db.close()
 
 
-class Batch:
-    """Writes that are applied together."""
+class RocksBatch(Batch):
+    """A WriteBatch."""
 
     def __init__(self, handles: dict[str, Any]) -> None:
         self.raw = WriteBatch(raw_mode=True)
@@ -102,10 +84,6 @@ class Batch:
     def delete(self, family: str, key: bytes) -> None:
         """Remove a value."""
         self.raw.delete(key, self._handles[family])
-
-    def put_chunk(self, chunk_id: bytes, place: ChunkPlace) -> None:
-        """Say where a chunk lies."""
-        self.put("chunks", chunk_id, msgspec.msgpack.encode(place))
 
 
 def translate(error: Exception, doing: str) -> StoreFailed | StoreFull:

@@ -2,7 +2,7 @@
 
 from dynafs.files.name import common_prefix
 from dynafs.ports import ListedRecord, RecordPage
-from dynafs.storage.index import Index
+from dynafs.storage.disk import Index
 from dynafs.wire.records import decode_record
 
 #: A page stops here even below its limit of rows: inline contents come along with their records.

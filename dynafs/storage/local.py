@@ -1,13 +1,9 @@
 """LocalStore: the Store port over segments and RocksDB."""
 
 import asyncio
-import shutil
-import time
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 import msgspec
 
@@ -17,18 +13,15 @@ from dynafs.observe import metrics
 from dynafs.observe.events import get_logger
 from dynafs.ports import Body, RecordPage
 from dynafs.storage.commit import CommitLane
-from dynafs.storage.directory import DataDirectory
-from dynafs.storage.index import Batch, ChunkPlace, Index
+from dynafs.storage.disk import Batch, ChunkPlace, Disk
 from dynafs.storage.listing import list_records
-from dynafs.storage.recovery import indexed_key, rebuild, recover
+from dynafs.storage.recovery import indexed_key, recover
 from dynafs.storage.segments import SegmentFiles
 from dynafs.wire.segments import chunk_id_of, encode_entry_header
 
 log = get_logger()
 
 _CEILING_KEY = b"clock_ceiling"
-#: Threads for reads that miss the page cache and for listings.
-READER_THREADS = 4
 #: Least time between two syncs of records. Under load a sync then serves twice as many writers, which gave a cluster
 #: on two cores 18 % more small PUTs at lower latency; an idle store commits at once.
 RECORD_INTERVAL_S = 0.002
@@ -43,6 +36,8 @@ class _PutValue:
     data: bytes
     future: "asyncio.Future[None]"
     error: DynafsError | None = None
+    #: set once readers of the index see it
+    is_applied: bool = False
 
     @property
     def size_bytes(self) -> int:
@@ -76,28 +71,24 @@ class _Quarantine:
 class LocalStore:
     """Everything one node keeps. Made inside a running event loop; reads and puts are called from it."""
 
-    def __init__(self, directory: DataDirectory, settings: StorageSettings) -> None:
-        """Open the store, indexing what a crash left behind. Raises StoreError."""
-        self.directory = directory
+    def __init__(self, disk: Disk, settings: StorageSettings, wall_ms: Callable[[], int]) -> None:
+        """Open the store, indexing what a crash left behind. Takes the disk over. Raises StoreError."""
+        self._disk, self._index, self._wall_ms = disk, disk.index, wall_ms
         self._is_synced = settings.durability == "fsync"
-        self._index = Index(directory.index_path, settings.cache_size_bytes, settings.write_buffer_size_bytes)
-        self._segments = SegmentFiles(directory.segments_path, settings.segment_size_bytes_max)
-        recovered = recover(self._index, self._segments)
+        self._segments = SegmentFiles(disk.segments, settings.segment_size_bytes_max)
+        recovered = recover(self._index, disk.segments)
         self._loop = asyncio.get_running_loop()
-        self._readers = ThreadPoolExecutor(READER_THREADS, thread_name_prefix="store-read")
         #: {key: bytes}: records given to put_record and not durable yet, the latest of each key
         self._unwritten: dict[bytes, bytes] = {}
-        #: {key: bytes}: what is durable meanwhile. Invariant: same keys as `_unwritten`. RocksDB shows a write to
+        #: {key: bytes}: what is durable meanwhile. Invariant: same keys as `_unwritten`. The index shows a write to
         #: readers before it is synced; a quorum must not count what a power cut could still take back.
         self._durable: dict[bytes, bytes] = {}
-        self._values = CommitLane[_PutValue]("records", self._commit_values, RECORD_INTERVAL_S)
-        self._chunks = CommitLane[_PutChunk | _Quarantine]("chunks", self._commit_chunks)
-        log.info(
-            "store.opened",
-            path=str(directory.path),
-            generation=directory.identity.generation,
-            recovered=recovered,
-        )
+        #: {key: bytes}: records in the index whose sync failed; hidden until a later sync makes them durable
+        self._unsynced: dict[bytes, bytes] = {}
+        self._must_sync = False
+        self._values = CommitLane[_PutValue]("records", disk.worker("records"), self._commit_values, RECORD_INTERVAL_S)
+        self._chunks = CommitLane[_PutChunk | _Quarantine]("chunks", disk.worker("chunks"), self._commit_chunks)
+        log.info("store.opened", recovered=recovered)
 
     def clock_ceiling(self) -> int:
         """Return the durable ceiling of the hybrid clock."""
@@ -130,18 +121,42 @@ class LocalStore:
         if key not in self._durable:
             self._durable[key] = self._index.record(key)
         self._unwritten[key] = data
-        future = self._put_value("records", key, data)
-        future.add_done_callback(partial(self._on_record_written, key, data))
+        write = _PutValue("records", key, data, self._loop.create_future())
+        write.future.add_done_callback(partial(self._on_record_written, write))
+        self._values.submit(write)
         # Who stops waiting does not stop the write. Were it forgotten before it is on disk, the next merge would build
         # on what came before it and overwrite it.
-        return asyncio.shield(future)
+        return asyncio.shield(write.future)
 
-    def _on_record_written(self, key: bytes, data: bytes, future: "asyncio.Future[None]") -> None:
-        # The same bytes may be put twice while on their way; the first to be written settles both.
-        if self._unwritten.get(key) is data:
-            del self._unwritten[key], self._durable[key]
+    def _on_record_written(self, write: _PutValue, future: "asyncio.Future[None]") -> None:
+        key, data = write.key, write.data
+        is_latest = self._unwritten.get(key) is data
+        if future.exception() is not None and write.is_applied:
+            # Its writer was told that it failed, yet the index shows it: hide it until it is known to be durable.
+            self._unsynced[key] = data
+            return
+        if is_latest and future.exception() is not None and key in self._unsynced:
+            self._unwritten[key] = self._unsynced[key]
+        elif is_latest:
+            # The same bytes may be put twice while on their way; the first to be written settles both.
+            self._forget(key)
         elif key in self._durable and future.exception() is None:
             self._durable[key] = data
+        if self._unsynced and future.exception() is None:
+            self._show_unsynced()
+
+    def _forget(self, key: bytes) -> None:
+        del self._unwritten[key], self._durable[key]
+        self._unsynced.pop(key, None)
+
+    def _show_unsynced(self) -> None:
+        """A sync succeeded, so everything applied before it is durable."""
+        left, self._unsynced = self._unsynced, {}
+        for key, data in left.items():
+            if self._unwritten.get(key) is data:
+                self._forget(key)
+            elif key in self._durable:
+                self._durable[key] = data
 
     def _put_value(self, family: str, key: bytes, data: bytes) -> asyncio.Future[None]:
         write = _PutValue(family, key, data, self._loop.create_future())
@@ -149,10 +164,22 @@ class LocalStore:
         return write.future
 
     def _commit_values(self, writes: Sequence[_PutValue]) -> None:
+        if self._must_sync:
+            # While syncs fail nothing more is written: what is neither durable nor forgotten stays bounded.
+            self._sync_index()
         batch = self._index.batch()
         for write in writes:
             batch.put(write.family, write.key, write.data)
-        self._index.write(batch, sync=self._is_synced)
+        self._index.apply(batch)
+        for write in writes:
+            write.is_applied = True
+        if self._is_synced:
+            self._sync_index()
+
+    def _sync_index(self) -> None:
+        self._must_sync = True
+        self._index.sync()
+        self._must_sync = False
 
     def put_chunk(
         self, chunk_id: bytes, upload_id: bytes, key: bytes, body: Body, *, is_verified: bool = False
@@ -179,7 +206,9 @@ class LocalStore:
                     fresh[write.chunk_id] = write
                 batch.put("references", write.chunk_id + write.upload_id, write.key)
         self._append(batch, list(fresh.values()))
-        self._index.write(batch, sync=self._is_synced and must_sync)
+        self._index.apply(batch)
+        if self._is_synced and must_sync:
+            self._index.sync()
 
     def _append(self, batch: Batch, writes: list[_PutChunk]) -> None:
         if not writes:
@@ -198,7 +227,7 @@ class LocalStore:
         if self._index.chunk(write.chunk_id) != write.place:
             return False
         batch.delete("chunks", write.chunk_id)
-        noted = {"place": write.place, "found_unix_ms": int(time.time() * 1000)}
+        noted = {"place": write.place, "found_unix_ms": self._wall_ms()}
         batch.put("quarantine", write.chunk_id, msgspec.msgpack.encode(noted))
         return True
 
@@ -213,7 +242,7 @@ class LocalStore:
         place = self._place(chunk_id)
         body = self._segments.read(place, cached_only=True)
         if body is None:
-            body = await self._loop.run_in_executor(self._readers, self._segments.read, place)
+            body = await self._disk.read(self._segments.read, place)
             assert body is not None
         return self._verified(chunk_id, place, body)
 
@@ -241,36 +270,11 @@ class LocalStore:
 
     async def list_records(self, bucket: str, prefix: str, delimiter: str, after: bytes, limit: int) -> RecordPage:
         """Return durable records in path order, skipping behind the first file of each common prefix."""
-        return await self._loop.run_in_executor(
-            self._readers, list_records, self._index, bucket, prefix, delimiter, after, limit
-        )
+        return await self._disk.read(list_records, self._index, bucket, prefix, delimiter, after, limit)
 
     async def close(self) -> None:
         """Commit what is queued and close everything."""
         await self._chunks.close()
         await self._values.close()
-        self._readers.shutdown()
         self._segments.close()
-        self._index.close()
-        self.directory.close()
-
-
-def rebuild_index(directory: DataDirectory, settings: StorageSettings) -> int:
-    """Index all chunks anew from the segments, keeping records; return the number of entries found."""
-    index = Index(directory.index_path, settings.cache_size_bytes, settings.write_buffer_size_bytes)
-    segments = SegmentFiles(directory.segments_path, settings.segment_size_bytes_max)
-    try:
-        return rebuild(index, segments)
-    finally:
-        segments.close()
-        index.close()
-
-
-def set_index_aside(path: Path) -> Path | None:
-    """Move an index that cannot be opened out of the way; return where it went, None when there was none."""
-    index_path = path / "index"
-    if not index_path.exists():
-        return None
-    aside = path / f"index.aside-{int(time.time())}"
-    shutil.move(index_path, aside)
-    return aside
+        await self._disk.close()

@@ -4,15 +4,12 @@ An entry counts when its header's checksum and its body's hash are right. Betwee
 for the next header that does, so one damaged place costs only what it covers.
 """
 
-import os
 from collections.abc import Iterator
-from pathlib import Path
 from typing import NamedTuple
 
 from dynafs.errors import RemoteProtocolError
 from dynafs.observe.events import get_logger
-from dynafs.storage.index import ChunkPlace, Index
-from dynafs.storage.segments import SegmentFiles
+from dynafs.storage.disk import ChunkPlace, Index, SegmentFile, SegmentMedium
 from dynafs.wire.frames import BODY_SIZE_BYTES_MAX
 from dynafs.wire.segments import (
     ENTRY_HEADER_SIZE_BYTES,
@@ -43,24 +40,24 @@ def indexed_key(segment: int) -> bytes:
     return b"indexed:%08d" % segment
 
 
-def recover(index: Index, segments: SegmentFiles) -> int:
+def recover(index: Index, segments: SegmentMedium) -> int:
     """Index every entry that lies behind what the index has of its segment; return how many were added."""
     added = 0
     for number in segments.numbers():
         known = index.get("node", indexed_key(number))
         start, end = int(known or b"0"), segments.size_bytes(number)
         if start < end:
-            found = _index_entries(index, number, scan_segment(segments.file_path(number), number, start), end)
+            found = _index_entries(index, number, scan_segment(segments.open(number), number, start), end)
             if found:
                 log.info("store.recovered", segment=number, entries=found, from_bytes=start, to_bytes=end)
             added += found
     return added
 
 
-def rebuild(index: Index, segments: SegmentFiles) -> int:
+def rebuild(index: Index, segments: SegmentMedium) -> int:
     """Index every entry of every segment; return how many there are."""
     return sum(
-        _index_entries(index, number, scan_segment(segments.file_path(number), number, 0), segments.size_bytes(number))
+        _index_entries(index, number, scan_segment(segments.open(number), number, 0), segments.size_bytes(number))
         for number in segments.numbers()
     )
 
@@ -73,47 +70,46 @@ def _index_entries(index: Index, number: int, entries: Iterator[FoundEntry], end
         batch.put("references", chunk_id + entry.header.upload_id, entry.key)
         count += 1
         if count % _RECOVERY_BATCH == 0:
-            index.write(batch, sync=False)
+            index.apply(batch)
             batch = index.batch()
     batch.put("node", indexed_key(number), b"%d" % end)
-    index.write(batch, sync=True)
+    index.apply(batch)
+    index.sync()
     return count
 
 
-def scan_segment(path: Path, number: int, start: int) -> Iterator[FoundEntry]:
-    """Yield every whole, verified entry of a segment from offset `start` on."""
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+def scan_segment(file: SegmentFile, number: int, start: int) -> Iterator[FoundEntry]:
+    """Yield every whole, verified entry of a segment from offset `start` on, then close the file."""
     try:
         offset: int | None = start
         while offset is not None:
-            entry = _entry_at(fd, number, offset)
+            entry = _entry_at(file, number, offset)
             if entry is None:
-                offset = _next_magic(fd, offset + 1)
+                offset = _next_magic(file, offset + 1)
             else:
                 yield entry
                 offset = entry.place.offset + entry.place.size_bytes
     finally:
-        os.close(fd)
+        file.close()
 
 
-def _entry_at(fd: int, number: int, offset: int) -> FoundEntry | None:
+def _entry_at(file: SegmentFile, number: int, offset: int) -> FoundEntry | None:
     try:
-        header = decode_entry_header(os.pread(fd, ENTRY_HEADER_SIZE_BYTES, offset))
+        header = decode_entry_header(_read(file, ENTRY_HEADER_SIZE_BYTES, offset))
     except RemoteProtocolError:
         return None
-    key = os.pread(fd, header.key_size_bytes, offset + ENTRY_HEADER_SIZE_BYTES)
+    key = _read(file, header.key_size_bytes, offset + ENTRY_HEADER_SIZE_BYTES)
     if not is_intact(header, key) or header.body_size_bytes > BODY_SIZE_BYTES_MAX:
         return None
     place = ChunkPlace(number, offset + header.body_offset, header.body_size_bytes)
-    body = os.pread(fd, place.size_bytes, place.offset)
-    if chunk_id_of(body) != header.chunk_id:
+    if chunk_id_of(_read(file, place.size_bytes, place.offset)) != header.chunk_id:
         return None
     return FoundEntry(header, key, place)
 
 
-def _next_magic(fd: int, offset: int) -> int | None:
+def _next_magic(file: SegmentFile, offset: int) -> int | None:
     """Return the next offset at or after `offset` that could begin an entry, None at the end of the file."""
-    while piece := os.pread(fd, _SEARCH_SIZE_BYTES, offset):
+    while piece := _read(file, _SEARCH_SIZE_BYTES, offset):
         found = piece.find(MAGIC)
         if found >= 0:
             return offset + found
@@ -121,3 +117,12 @@ def _next_magic(fd: int, offset: int) -> int | None:
             return None
         offset += len(piece) - len(MAGIC) + 1
     return None
+
+
+def _read(file: SegmentFile, size_bytes: int, offset: int) -> bytes:
+    """Return up to size_bytes from an offset, fewer only at the end of the file."""
+    data = bytearray(size_bytes)
+    view, filled = memoryview(data), 0
+    while filled < size_bytes and (got := file.read_into(view[filled:], offset + filled)):
+        filled += got
+    return bytes(view[:filled])

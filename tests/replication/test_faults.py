@@ -218,14 +218,14 @@ async def test_chunk_that_cannot_be_had_mid_stream_cuts_the_connection(cluster, 
         node = cluster.nodes[name]
         batch = node.store._index.batch()
         batch.delete("chunks", ids[2])
-        node.store._index.write(batch, sync=False)
+        node.store._index.apply(batch)
     with pytest.raises(ClientPayloadError):
         await get(session, cluster.file_url("demo/a"))
     for name in cluster.names:
         node = cluster.nodes[name]
         batch = node.store._index.batch()
         batch.delete("chunks", ids[0])
-        node.store._index.write(batch, sync=False)
+        node.store._index.apply(batch)
     async with session.get(cluster.file_url("demo/a")) as response:
         assert (response.status, (await response.json())["error"]["code"]) == (503, "chunk_unavailable")
 

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from dynafs.config import StorageSettings
-from dynafs.storage import LocalStore
+from dynafs.node import SystemClock
+from dynafs.storage import LocalStore, open_store_in
 from dynafs.storage.directory import DataDirectory
 
 
@@ -17,7 +18,7 @@ async def open_store(tmp_path: Path) -> AsyncIterator[Callable[[], LocalStore]]:
 
     def open_() -> LocalStore:
         directory = DataDirectory(tmp_path / "data", "c", "n1", "generation")
-        opened.append(LocalStore(directory, StorageSettings(segment_size_bytes_max=1 << 20)))
+        opened.append(open_store_in(directory, StorageSettings(segment_size_bytes_max=1 << 20), SystemClock().wall_ms))
         return opened[-1]
 
     async def close() -> None:

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from dynafs.errors import ChunkMissing
-from dynafs.storage.index import ChunkPlace, Index
+from dynafs.storage.disk import ChunkPlace
+from dynafs.storage.index import RocksIndex
+from dynafs.storage.posix import PosixSegments
 from dynafs.storage.recovery import rebuild, recover, scan_segment
-from dynafs.storage.segments import SegmentFiles
 from dynafs.wire.segments import chunk_id_of, encode_entry_header
 
 BODIES = [b"a" * 50, b"b" * 3, b"c" * 120]
@@ -23,7 +24,7 @@ def write_segment(path: Path, bodies: list[bytes]) -> bytes:
 
 
 def found(path: Path, start: int = 0) -> list[bytes]:
-    return [entry.header.chunk_id for entry in scan_segment(path, 1, start)]
+    return [entry.header.chunk_id for entry in scan_segment(PosixSegments(path.parent).open(1), 1, start)]
 
 
 def test_scan_after_a_cut_anywhere_finds_exactly_the_whole_entries(tmp_path: Path) -> None:
@@ -64,10 +65,10 @@ def test_recover_indexes_only_what_lies_behind_the_durable_offset(tmp_path: Path
     """Entries written after the last synced index come back; a second recovery has nothing to do."""
     path = tmp_path / "segments/00000001.segment"
     write_segment(path, BODIES)
-    index, segments = Index(tmp_path / "index", 1 << 20, 1 << 20), SegmentFiles(path.parent, 1 << 20)
+    index, segments = RocksIndex(tmp_path / "index", 1 << 20, 1 << 20), PosixSegments(path.parent)
     batch = index.batch()
     batch.put("node", b"indexed:00000001", b"%d" % (64 + 3 + 50))
-    index.write(batch, sync=True)
+    index.apply(batch)
     assert recover(index, segments) == 2
     assert index.chunk(chunk_id_of(BODIES[0])) is None
     assert index.chunk(chunk_id_of(BODIES[2])) == ChunkPlace(1, len(path.read_bytes()) - 120, 120)

@@ -9,7 +9,7 @@ import pytest
 from dynafs.config import StorageSettings
 from dynafs.errors import ChunkCorrupt, ChunkMismatch, ChunkMissing, StoreRefused
 from dynafs.storage.directory import DataDirectory
-from dynafs.storage.local import rebuild_index, set_index_aside
+from dynafs.storage.mending import rebuild_index, set_index_aside
 from dynafs.wire.segments import chunk_id_of
 
 UPLOAD = b"u" * 16

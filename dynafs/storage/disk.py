@@ -1,0 +1,181 @@
+"""The disk as the store sees it: segment files, an index, threads.
+
+`posix` has the real one; the simulator brings one that can lose what was not synced.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable, Generator, Sequence
+from contextlib import AbstractContextManager
+from typing import NamedTuple, Protocol, TypeVar
+
+import msgspec
+
+T = TypeVar("T")
+
+#: records: bucket NUL path -> record. chunks: id -> place. references: id + upload id -> bucket NUL path.
+#: quarantine: id -> place and reason. node: names of this module's callers -> their values.
+FAMILIES = ("records", "chunks", "references", "quarantine", "node")
+
+
+class ChunkPlace(NamedTuple):
+    """Where a chunk's body lies: segment number, offset of the body in bytes, its size in bytes."""
+
+    segment: int
+    offset: int
+    size_bytes: int
+
+
+class SegmentFile(Protocol):
+    """One open file. All methods raise OSError."""
+
+    def write(self, buffers: Sequence[memoryview], offset: int) -> int:
+        """Write at an offset, like pwritev; return how many bytes were taken. Not durable before `sync`."""
+        ...
+
+    def sync(self) -> None:
+        """Make everything written durable."""
+        ...
+
+    def read_into(self, room: memoryview, offset: int, *, cached_only: bool = False) -> int:
+        """Fill room from an offset; 0 at the end. BlockingIOError when cached_only and it is not cached."""
+        ...
+
+    def close(self) -> None:
+        """Close; harmless when closed."""
+        ...
+
+
+class SegmentMedium(Protocol):
+    """A directory of segment files."""
+
+    def numbers(self) -> list[int]:
+        """Return the numbers of all segments, ascending."""
+        ...
+
+    def size_bytes(self, number: int) -> int:
+        """Return a segment's size."""
+        ...
+
+    def create(self, number: int) -> SegmentFile:
+        """Make an empty segment, its name durable, open for writing."""
+        ...
+
+    def open(self, number: int) -> SegmentFile:
+        """Open a segment for reading."""
+        ...
+
+
+class Batch(ABC):
+    """Writes that are applied together."""
+
+    @abstractmethod
+    def put(self, family: str, key: bytes, value: bytes) -> None:
+        """Set a value."""
+
+    @abstractmethod
+    def delete(self, family: str, key: bytes) -> None:
+        """Remove a value."""
+
+    def put_chunk(self, chunk_id: bytes, place: ChunkPlace) -> None:
+        """Say where a chunk lies."""
+        self.put("chunks", chunk_id, msgspec.msgpack.encode(place))
+
+
+class Index(ABC):
+    """An ordered key-value store with one family per kind of fact. Safe to use from several threads."""
+
+    @abstractmethod
+    def get(self, family: str, key: bytes) -> bytes | None:
+        """Return a raw value."""
+
+    @abstractmethod
+    def scan(self, family: str, start: bytes) -> Generator[tuple[bytes, bytes], bytes | None, None]:
+        """Yield (key, value) from `start` on, in key order. Send a key into the generator to jump ahead to it."""
+
+    @abstractmethod
+    def batch(self) -> Batch:
+        """Return an empty batch of writes."""
+
+    @abstractmethod
+    def apply(self, batch: Batch) -> None:
+        """Apply a batch, all or nothing. Readers see it at once; it is durable after the next `sync`."""
+
+    @abstractmethod
+    def sync(self) -> None:
+        """Make every batch applied so far durable. A crash before keeps some first ones of them, in order."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Flush and close."""
+
+    def record(self, key: bytes) -> bytes:
+        """Return a record's bytes, empty when there is none."""
+        return self.get("records", key) or b""
+
+    def chunk(self, chunk_id: bytes) -> ChunkPlace | None:
+        """Return where the chunk lies, None when it is not here."""
+        packed = self.get("chunks", chunk_id)
+        return None if packed is None else ChunkPlace(*msgspec.msgpack.decode(packed))
+
+
+class Worker(Protocol):
+    """A thread with a lock, and the bell that wakes it. `wait` and `pause` are called by the thread itself."""
+
+    @property
+    def lock(self) -> AbstractContextManager[object]:
+        """What guards the queue between the thread and the event loop."""
+        ...
+
+    def start(self, run: Callable[[], None]) -> None:
+        """Run a function in the thread."""
+        ...
+
+    def ring(self) -> None:
+        """End the thread's `wait`, with the lock held."""
+        ...
+
+    def wait(self) -> None:
+        """Let go of the lock until `ring`, then take it again."""
+        ...
+
+    def pause(self, pause_s: float) -> None:
+        """Let go of the lock for a while, then take it again."""
+        ...
+
+    def monotonic_s(self) -> float:
+        """Seconds that only move forward."""
+        ...
+
+    def tell(self, callback: Callable[..., None], *arguments: object) -> bool:
+        """Have the event loop call back; return whether it still can."""
+        ...
+
+    async def join(self) -> None:
+        """Wait until the function has returned."""
+        ...
+
+
+class Disk(Protocol):
+    """Everything one node's store stands on."""
+
+    @property
+    def segments(self) -> SegmentMedium:
+        """The segment files."""
+        ...
+
+    @property
+    def index(self) -> Index:
+        """The index."""
+        ...
+
+    def worker(self, name: str) -> Worker:
+        """Return a new thread that waits to be started."""
+        ...
+
+    def read(self, function: Callable[..., T], *arguments: object) -> Awaitable[T]:
+        """Run a reading function where it may wait for the disk."""
+        ...
+
+    async def close(self) -> None:
+        """Close everything; the workers have ended."""
+        ...

@@ -1,0 +1,30 @@
+"""Mending a stopped node's data directory by hand."""
+
+import shutil
+import time
+from pathlib import Path
+
+from dynafs.config import StorageSettings
+from dynafs.storage.directory import DataDirectory
+from dynafs.storage.index import RocksIndex
+from dynafs.storage.posix import PosixSegments
+from dynafs.storage.recovery import rebuild
+
+
+def rebuild_index(directory: DataDirectory, settings: StorageSettings) -> int:
+    """Index all chunks anew from the segments, keeping records; return the number of entries found."""
+    index = RocksIndex(directory.index_path, settings.cache_size_bytes, settings.write_buffer_size_bytes)
+    try:
+        return rebuild(index, PosixSegments(directory.segments_path))
+    finally:
+        index.close()
+
+
+def set_index_aside(path: Path) -> Path | None:
+    """Move an index that cannot be opened out of the way; return where it went, None when there was none."""
+    index_path = path / "index"
+    if not index_path.exists():
+        return None
+    aside = path / f"index.aside-{int(time.time())}"
+    shutil.move(index_path, aside)
+    return aside

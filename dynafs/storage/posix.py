@@ -1,0 +1,156 @@
+"""The real disk: files of the operating system, RocksDB, threads."""
+
+import asyncio
+import os
+import threading
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+from dynafs.config import StorageSettings
+from dynafs.storage.directory import DataDirectory, sync_directory
+from dynafs.storage.index import RocksIndex
+
+T = TypeVar("T")
+
+#: Linux's limit of buffers in one vectored write (IOV_MAX).
+VECTOR_LENGTH_MAX = 1024
+#: Threads for reads that miss the page cache and for listings.
+READER_THREADS = 4
+
+
+class PosixFile:
+    """A file by its descriptor; closed when the last one who uses it lets go."""
+
+    __slots__ = ("_fd",)
+
+    def __init__(self, path: Path, flags: int) -> None:
+        self._fd = -1
+        self._fd = os.open(path, flags | os.O_CLOEXEC, 0o600)
+
+    def write(self, buffers: Sequence[memoryview], offset: int) -> int:
+        """Write at an offset; return how many bytes were taken."""
+        return os.pwritev(self._fd, buffers[:VECTOR_LENGTH_MAX], offset)
+
+    def sync(self) -> None:
+        """Make everything written durable."""
+        os.fdatasync(self._fd)
+
+    def read_into(self, room: memoryview, offset: int, *, cached_only: bool = False) -> int:
+        """Fill room from an offset; BlockingIOError when cached_only and the disk is needed."""
+        return os.preadv(self._fd, [room], offset, os.RWF_NOWAIT if cached_only else 0)
+
+    def close(self) -> None:
+        """Close; harmless when closed."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def __del__(self) -> None:
+        """Close what nobody uses any more, so that a reader is never closed under somebody's read."""
+        self.close()
+
+
+class PosixSegments:
+    """Segment files in a directory, eight digits and `.segment` each."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def numbers(self) -> list[int]:
+        """Return the numbers of all segments, ascending."""
+        return sorted(int(file.stem) for file in self._path.glob("*.segment"))
+
+    def size_bytes(self, number: int) -> int:
+        """Return a segment's size."""
+        return self._file_path(number).stat().st_size
+
+    def create(self, number: int) -> PosixFile:
+        """Make an empty segment, its name durable, open for writing."""
+        file = PosixFile(self._file_path(number), os.O_CREAT | os.O_EXCL | os.O_WRONLY)
+        try:
+            sync_directory(self._path)
+        except BaseException:
+            file.close()
+            raise
+        return file
+
+    def open(self, number: int) -> PosixFile:
+        """Open a segment for reading."""
+        return PosixFile(self._file_path(number), os.O_RDONLY)
+
+    def _file_path(self, number: int) -> Path:
+        return self._path / f"{number:08d}.segment"
+
+
+class ThreadWorker:
+    """A daemon thread and its condition. Made inside a running event loop."""
+
+    def __init__(self, name: str) -> None:
+        self.lock = threading.Condition()
+        self._name = name
+        self._loop = asyncio.get_running_loop()
+        self._thread: threading.Thread | None = None
+
+    def start(self, run: Callable[[], None]) -> None:
+        """Run a function in the thread."""
+        self._thread = threading.Thread(target=run, name=self._name, daemon=True)
+        self._thread.start()
+
+    def ring(self) -> None:
+        """End the thread's `wait`."""
+        self.lock.notify()
+
+    def wait(self) -> None:
+        """Let go of the lock until `ring`."""
+        self.lock.wait()
+
+    def pause(self, pause_s: float) -> None:
+        """Let go of the lock for a while."""
+        self.lock.release()
+        time.sleep(pause_s)
+        self.lock.acquire()
+
+    def monotonic_s(self) -> float:
+        """Seconds that only move forward."""
+        return time.monotonic()
+
+    def tell(self, callback: Callable[..., None], *arguments: object) -> bool:
+        """Have the event loop call back; return whether it still can."""
+        try:
+            self._loop.call_soon_threadsafe(callback, *arguments)
+        except RuntimeError:
+            return False
+        return True
+
+    async def join(self) -> None:
+        """Wait until the function has returned."""
+        if self._thread is not None:
+            await asyncio.to_thread(self._thread.join)
+
+
+class LocalDisk:
+    """The Disk in a data directory. Made inside a running event loop."""
+
+    def __init__(self, directory: DataDirectory, settings: StorageSettings) -> None:
+        self._directory = directory
+        self.index = RocksIndex(directory.index_path, settings.cache_size_bytes, settings.write_buffer_size_bytes)
+        self.segments = PosixSegments(directory.segments_path)
+        self._loop = asyncio.get_running_loop()
+        self._readers = ThreadPoolExecutor(READER_THREADS, thread_name_prefix="store-read")
+
+    def worker(self, name: str) -> ThreadWorker:
+        """Return a new thread that waits to be started."""
+        return ThreadWorker(name)
+
+    def read(self, function: Callable[..., T], *arguments: object) -> Awaitable[T]:
+        """Run a reading function in a thread."""
+        return self._loop.run_in_executor(self._readers, function, *arguments)
+
+    async def close(self) -> None:
+        """Close everything and release the directory."""
+        self._readers.shutdown()
+        self.index.close()
+        self._directory.close()
