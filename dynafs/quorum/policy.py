@@ -36,9 +36,13 @@ class QuorumPolicy:
             )  # fmt: skip
 
     def override(self, r: int | None, w: int | None) -> "QuorumPolicy":
-        """Return the policy of one request, checked. The side it does not set stays the bucket's, so that what other
-        requests wrote or will read keeps its promise."""
-        for asked in (QuorumPolicy(self.n, self.r if r is None else r, self.w),
-                      QuorumPolicy(self.n, self.r, self.w if w is None else w)):  # fmt: skip
-            asked.check()
-        return QuorumPolicy(self.n, self.r if r is None else r, self.w if w is None else w)
+        """Return the policy of one request. Raises PolicyRefused unless it asks for at least what the bucket does: a
+        lower r or w could miss, or be missed by, another request that lowered the other one."""
+        asked = QuorumPolicy(self.n, self.r if r is None else r, self.w if w is None else w)
+        for field, value, least in (("r", asked.r, self.r), ("w", asked.w, self.w)):
+            if not least <= value <= self.n:
+                raise PolicyRefused(
+                    field, f"use {least} (the bucket's {field}) to {self.n} (the number of copies), not {value}",
+                    n=self.n, r=self.r, w=self.w,
+                )  # fmt: skip
+        return asked

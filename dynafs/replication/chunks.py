@@ -133,14 +133,17 @@ class _ChunkRace:
             self.failures.update(dict.fromkeys(self._running.values(), "peer_timeout"))
         finally:
             for task in self._running:
+                # Those that lost the race in the same moment have ended; nobody asks what became of them.
+                if task.done():
+                    task.exception()
                 task.cancel()
         raise ChunkUnavailable(self._chunk_id.hex(), self.failures)
 
     async def _wait_one(self) -> ChunkBytes | None:
         """Wait for an answer, or until the next owner is worth asking; None means ask on."""
         timeout_s = self._hedge_s if self._untried else None
-        done, _ = await asyncio.wait(self._running, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
-        for task in done:
+        await asyncio.wait(self._running, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+        for task in [one for one in self._running if one.done()]:
             node = self._running.pop(task)
             try:
                 return task.result()

@@ -41,20 +41,18 @@ class Replication:
         self.reach = Reach(settings.node.name, ring, peers, membership, self.replica.handle, timeouts.request_s)
         self.records = RecordReader(self.reach, LatencyTracker(hedge_min_s))
         self.chunks = ChunkKeeper(self.reach, store, LatencyTracker(hedge_min_s))
-        self.committer = Committer(self.reach, self.records, stamps)
+        self.committer = Committer(self.reach, self.records, stamps, clock)
         self.replica.committer = self.committer.serve
         self.buckets = Buckets(self.records, self.committer, cluster.n, settings.bucket_policy)
         wait_s = limits.admission_timeout_s
         self.seats = ByteBudget("upload seat", limits.upload_seat_bytes, wait_s)
+        self.sending = ByteBudget("upload send", limits.upload_send_bytes, wait_s)
         self.uploader = Uploader(
-            self.committer, self.chunks, clock, self.seats,
-            ByteBudget("upload send", limits.upload_send_bytes, wait_s),
+            self.committer, self.chunks, clock, self.seats, self.sending,
             cluster.inline_limit_bytes, limits.upload_chunks_in_flight,
         )  # fmt: skip
-        self.files = FileReader(
-            self.records, self.committer, self.chunks,
-            ByteBudget("download", limits.download_bytes, wait_s), limits.download_chunks_ahead,
-        )  # fmt: skip
+        self.downloads = ByteBudget("download", limits.download_bytes, wait_s)
+        self.files = FileReader(self.records, self.committer, self.chunks, self.downloads, limits.download_chunks_ahead)
         nodes = [member.node for member in ring.members]
         self.lister = Lister(self.reach, self.records, nodes, limits.listing_rows_max)
         self.inspector = Inspector(self.reach)

@@ -10,7 +10,7 @@ from dynafs.files.version import EMPTY, Record
 from dynafs.observe import metrics
 from dynafs.observe.events import get_logger
 from dynafs.ports import Answer
-from dynafs.quorum import QuorumRead, Verdict
+from dynafs.quorum import QuorumPolicy, QuorumRead, Verdict
 from dynafs.quorum.read import RepairPlan
 from dynafs.replication.latency import LatencyTracker
 from dynafs.replication.reach import Reach, failure_code, store_at
@@ -27,9 +27,12 @@ REPAIRS_MAX = 64
 class _ReadRun:
     """Asks owners until R have answered: R at first, one more for each that fails or is slow."""
 
-    def __init__(self, reach: Reach, key: bytes, r: int, hedge_s: float, *, context: bool, whole: bool) -> None:
+    def __init__(
+        self, reach: Reach, key: bytes, r: int, hedge_s: float, *, whole: bool = False, wall_ms: int = 0
+    ) -> None:
+        """whole: ask the first owner for its record. wall_ms: ask for contexts, for who will stamp by this clock."""
         self._reach, self._key, self._hedge_s = reach, key, hedge_s
-        self._context, self._whole = context, whole
+        self._whole, self._wall_ms = whole, wall_ms
         owners = reach.owners(file_hash(key))
         self.fold = QuorumRead(r, owners)
         self.contexts: list[dict[str, int]] = []
@@ -59,7 +62,8 @@ class _ReadRun:
             return
         node = self._untried.pop(0)
         whole, self._whole = self._whole, False
-        self.follow(node, self._reach.ask(node, ReadRecord(self._key, whole, self._context)), whole=whole)
+        question = ReadRecord(self._key, whole, bool(self._wall_ms), self._wall_ms)
+        self.follow(node, self._reach.ask(node, question), whole=whole)
 
     def follow(self, node: str, future: "asyncio.Future[Answer]", *, whole: bool) -> None:
         """Fold an answer in when it comes, at once if it is here."""
@@ -112,7 +116,7 @@ class RecordReader:
     async def read(self, key: bytes, r: int, w: int) -> Record:
         """Return the newest record R owners know of, held by W owners when this returns. Raises ReadQuorumLost."""
         started = self._reach.loop.time()
-        run = _ReadRun(self._reach, key, r, self._latency.hedge_s, context=False, whole=True)
+        run = _ReadRun(self._reach, key, r, self._latency.hedge_s, whole=True)
         fold = await run.run()
         self._latency.add(self._reach.loop.time() - started)
         while wanted := fold.wanted_records():
@@ -126,9 +130,15 @@ class RecordReader:
             self._repair_later(key, plan)
         return plan.record
 
-    async def read_context(self, key: bytes, r: int) -> dict[str, int]:
-        """Return the joined contexts of R owners: what a new version has to stand above. Raises ReadQuorumLost."""
-        run = _ReadRun(self._reach, key, r, self._latency.hedge_s, context=True, whole=False)
+    async def read_context(self, key: bytes, policy: QuorumPolicy, wall_ms: int) -> dict[str, int]:
+        """Return the joined contexts of R owners: what a new version has to stand above. Raises ReadQuorumLost.
+
+        wall_ms: the clock that will stamp it. Were it far ahead, the others would refuse the version while this node
+        kept it, and the file could not be read until they caught up. So one other owner at least is asked, if the
+        write needs one: it refuses to answer such a clock.
+        """
+        r = max(policy.r, min(policy.w, 2))
+        run = _ReadRun(self._reach, key, r, self._latency.hedge_s, wall_ms=wall_ms)
         await run.run()
         context: dict[str, int] = {}
         for one in run.contexts:

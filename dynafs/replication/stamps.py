@@ -15,6 +15,10 @@ class StampSource:
         self._max_clock_skew_ms = max_clock_skew_ms
         self._raising: asyncio.Task[None] | None = None
 
+    def wall_ms(self) -> int:
+        """Return what this node's clock shows."""
+        return self._clock.wall_ms()
+
     async def next(self, above: int) -> Stamp:
         """Return a stamp greater than `above`. Raises ClockSkewed when `above` lies too far in our future."""
         now_ms = self._clock.wall_ms()
@@ -34,8 +38,15 @@ class StampSource:
         if self._raising is None or self._raising.done():
             ceiling = self._hybrid.next_ceiling(self._clock.wall_ms(), above)
             self._raising = asyncio.create_task(self._make_durable(ceiling))
+            self._raising.add_done_callback(_note_failure)
         return self._raising
 
     async def _make_durable(self, ceiling: int) -> None:
         await self._store.put_clock_ceiling(ceiling)
         self._hybrid.raise_ceiling(ceiling)
+
+
+def _note_failure(raising: "asyncio.Task[None]") -> None:
+    """Take notice of a failure that nobody waited for: the store has logged it, and the next stamp tries again."""
+    if not raising.cancelled():
+        raising.exception()

@@ -100,7 +100,8 @@ class _ChunkCutter:
         self._buffer = bytearray()
         self._size_bytes = 0
         self._ids: list[bytes] = []
-        self._sends: set[asyncio.Task[None]] = set()
+        #: chunks on their way, in the order of the file
+        self._sends: dict[asyncio.Task[None], None] = {}
         self._hashers = [(one, _new_hasher(one.algorithm)) for one in plan.expected]
 
     async def __aenter__(self) -> Self:
@@ -137,7 +138,7 @@ class _ChunkCutter:
             raise
         chunk_id = chunk_id_of(body)
         self._ids.append(chunk_id)
-        self._sends.add(asyncio.create_task(self._store(chunk_id, body, holding)))
+        self._sends[asyncio.create_task(self._store(chunk_id, body, holding))] = None
 
     async def _store(self, chunk_id: bytes, body: ChunkBytes, holding: Holding) -> None:
         keeper, w = self._uploader.keeper, self._plan.policy.w
@@ -147,9 +148,13 @@ class _ChunkCutter:
         """Wait for sends; the first failure ends the upload."""
         if not self._sends:
             return
-        done, self._sends = await asyncio.wait(self._sends, return_when=until)
+        await asyncio.wait(self._sends, return_when=until)
+        done = [task for task in self._sends if task.done()]
         for task in done:
-            task.result()
+            del self._sends[task]
+        failures = [error for task in done if (error := task.exception()) is not None]
+        if failures:
+            raise failures[0]
 
     async def finish(self) -> Version:
         """Return the draft of the version once all its chunks are held by W owners."""

@@ -18,11 +18,15 @@ class Message(msgspec.Struct, frozen=True, array_like=True, tag=True):
 
 
 class ReadRecord(Message, frozen=True):
-    """What do you hold under this key? The digest is always told; the record and its context when asked for."""
+    """What do you hold under this key? The digest is always told; the record and its context when asked for.
+
+    wall_ms: the asker's clock when it is about to stamp a write, else 0; refused when too far ahead of the reader's.
+    """
 
     key: bytes
     whole: bool = False
     context: bool = False
+    wall_ms: int = 0
 
 
 class RecordReply(Message, frozen=True):
@@ -92,11 +96,15 @@ class ListReply(Message, frozen=True):
 
 
 class CommitVersion(Message, frozen=True):
-    """Coordinate this write for me: stamp the version in the body and store it at w owners."""
+    """Coordinate this write for me: stamp the version in the body and store it at w owners.
+
+    commit_id: random, the same when the same request arrives again; a commit must happen at most once.
+    """
 
     key: bytes
     r: int
     w: int
+    commit_id: bytes = b""
 
 
 class CommitReply(Message, frozen=True):

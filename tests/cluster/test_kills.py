@@ -8,8 +8,9 @@ from pathlib import Path
 
 import aiohttp
 import pytest
-from linearizability import Operation, first_violation, is_linearizable
 from processes import ProcessCluster
+
+from dynafs.sim.linearizability import Operation, first_violation, is_linearizable
 
 pytestmark = pytest.mark.slow
 CLIENT_TIMEOUT = aiohttp.ClientTimeout(total=8)

@@ -112,10 +112,14 @@ def test_policy_without_overlap_is_refused(n: int, r: int, w: int) -> None:
         QuorumPolicy(n, r, w).check()
 
 
-def test_policy_override_must_overlap_with_the_other_side_of_the_bucket() -> None:
-    """One request's r must meet every write made with the bucket's w, and the other way round."""
+def test_policy_override_may_only_ask_for_more_than_the_bucket() -> None:
+    """One request's r must meet every write of every other request, whatever w that one asked for."""
     policy = QuorumPolicy(3, 2, 2)
     assert policy.override(3, None) == QuorumPolicy(3, 3, 2)
-    for r, w in ((1, 3), (3, 1), (1, None), (None, 1)):
+    for r, w in ((1, 3), (3, 1), (1, None), (None, 1), (4, None)):
         with pytest.raises(PolicyRefused):
             policy.override(r, w)
+    for r, w in ((1, None), (None, 1), (2, 2)):
+        # Each overlaps with the bucket's own 3, but a read with r=1 and a write with w=1 would not with each other.
+        with pytest.raises(PolicyRefused):
+            QuorumPolicy(3, 3, 3).override(r, w)

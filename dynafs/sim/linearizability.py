@@ -42,8 +42,8 @@ def is_linearizable(history: Sequence[Operation]) -> bool:
             continue
         # The write that returned first is tried first, those that never did come last.
         writes = [i for i in candidates if operations[i].kind == "write"]
-        for i in sorted(writes, key=lambda i: operations[i].returned, reverse=True):
-            stack.append((done | 1 << i, operations[i].value))
+        ordered = sorted(writes, key=lambda i: operations[i].returned, reverse=True)
+        stack += [(done | 1 << i, operations[i].value) for i in ordered]
     return False
 
 
@@ -67,11 +67,11 @@ def first_violation(history: Sequence[Operation], context: int = 8) -> list[Oper
     while low < high:
         middle = (low + high) // 2
         until = ended[middle].returned
-        prefix = []
-        for one in history:
-            if one.returned <= until:
-                prefix.append(one)
-            elif one.kind == "write" and one.called <= until:
-                prefix.append(Operation(one.kind, one.value, one.called))
+        prefix = [one for one in history if one.returned <= until]
+        prefix += [
+            Operation(one.kind, one.value, one.called)
+            for one in history
+            if one.kind == "write" and one.called <= until < one.returned
+        ]
         low, high = (middle + 1, high) if is_linearizable(prefix) else (low, middle)
     return ended[max(0, low - context) : low + 1]

@@ -1,7 +1,8 @@
 """The checker itself: histories that must pass and histories that must fail."""
 
 import pytest
-from linearizability import Operation, is_linearizable
+
+from dynafs.sim.linearizability import Operation, is_linearizable
 
 INF = float("inf")
 

@@ -1,0 +1,197 @@
+"""What must hold of every run, each promise a class of its own. `check` raises PromiseBroken."""
+
+import math
+from collections.abc import Sequence
+from typing import ClassVar, Protocol
+
+from dynafs.files import FileName, Version
+from dynafs.ring import file_hash
+from dynafs.sim.errors import PromiseBroken
+from dynafs.sim.history import History, SeenListing
+from dynafs.sim.linearizability import Operation, first_violation, is_linearizable
+from dynafs.sim.world import World
+from dynafs.wire.records import decode_record
+
+#: Most repairs a node may have under way: the limits of replication.records and replication.chunks.
+REPAIRS_MAX = 64
+
+
+class Checker(Protocol):
+    """Looks at a run when it is over: every fault mended, every file read once more through every node."""
+
+    name: ClassVar[str]
+
+    def check(self, world: World, history: History) -> None:
+        """Raise PromiseBroken with the evidence."""
+        ...
+
+
+class Linearizable:
+    """Every file is a register: some order of its operations, each at one moment between call and return, explains all
+    that was read."""
+
+    name = "linearizability"
+
+    def check(self, world: World, history: History) -> None:  # noqa: ARG002
+        """Search for the order, file by file."""
+        for file, operations in history.files.items():
+            if not is_linearizable(operations):
+                told = "; ".join(_told(one) for one in first_violation(operations))
+                raise PromiseBroken(self.name, f"{file}: no order explains these: {told}")
+
+
+class NothingLost:
+    """What was acknowledged and not overwritten since is what the owners hold in the end; what was deleted stays so."""
+
+    name = "durability"
+
+    def check(self, world: World, history: History) -> None:
+        """Compare the owners' newest versions with the writes that may be the last."""
+        for file, operations in history.files.items():
+            writes = [one for one in operations if one.kind == "write"]
+            acknowledged = [one for one in writes if one.returned < math.inf]
+            last = max(acknowledged, key=lambda one: one.called, default=None)
+            held = newest_of(world, file)
+            value = None if held is None or not held.is_file else held.metadata["value"]
+            # A write may be the last unless another began after it had returned.
+            possible = {one.value for one in writes if last is None or one.returned >= last.called}
+            if last is None:
+                possible.add(None)
+            if value not in possible:
+                raise PromiseBroken(
+                    self.name, f"{file}: the owners hold {value}; the last acknowledged write is {_told(last)}"
+                )
+
+
+class ListingsComplete:
+    """A listing has every file acknowledged before it and not touched by a delete, and none that never was."""
+
+    name = "listings"
+
+    def check(self, world: World, history: History) -> None:  # noqa: ARG002
+        """Weigh every listing against every file of its bucket."""
+        for seen in history.listings:
+            if list(seen.paths) != sorted(set(seen.paths), key=str.encode):
+                raise PromiseBroken(self.name, f"a listing of {seen.bucket} is out of order: {seen.paths}")
+            for file, operations in history.files.items():
+                bucket, _, path = file.partition("/")
+                if bucket == seen.bucket and path.startswith(seen.prefix):
+                    self._check_one(file, path, operations, seen)
+
+    def _check_one(self, file: str, path: str, operations: Sequence[Operation], seen: SeenListing) -> None:
+        called, returned, is_listed = seen.called, seen.returned, path in seen.paths
+        writes = [one for one in operations if one.kind == "write"]
+        before = [one for one in writes if one.returned < called]
+        last = max((one.called for one in before), default=-1.0)
+        # Writes that may be in force at some moment of the listing.
+        possible = [one for one in writes if one.called < returned and one.returned >= last]
+        if not is_listed and before and all(one.value is not None for one in possible):
+            raise PromiseBroken(self.name, f"{file} was acknowledged before {called:.3f} and is not listed")
+        if is_listed and all(one.value is None for one in possible):
+            raise PromiseBroken(self.name, f"{file} is listed at {called:.3f} though it is deleted or never was")
+
+
+class Converged:
+    """All owners of a file hold the same newest version, and all owners of its chunks hold good copies of them."""
+
+    name = "convergence"
+
+    def check(self, world: World, history: History) -> None:
+        """Look into every platter."""
+        for file in history.files:
+            versions = held_by_owners(world, file)
+            stamps = {name: version.stamp if version else None for name, version in versions.items()}
+            if len(set(stamps.values())) > 1:
+                raise PromiseBroken(self.name, f"the owners of {file} hold different versions: {stamps}")
+            newest = next(iter(versions.values()))
+            if newest is not None and newest.manifest is not None:
+                self._check_chunks(world, file, newest)
+
+    def _check_chunks(self, world: World, file: str, version: Version) -> None:
+        assert version.manifest is not None
+        for chunk_id in version.manifest.listed():
+            for name in world.owners(chunk_id):
+                if (state := world.nodes[name].store.chunk_state(chunk_id)) != "present":
+                    raise PromiseBroken(self.name, f"chunk {chunk_id.hex()[:8]} of {file} is {state} on {name}")
+
+
+class NothingPending:
+    """When everybody has finished, nothing is held: no call, no budget, no unwritten record, no task."""
+
+    name = "leftovers"
+
+    def check(self, world: World, history: History) -> None:  # noqa: ARG002
+        """Ask every node."""
+        for name in world.names:
+            if left := leftovers(world, name):
+                raise PromiseBroken(self.name, f"{name} still has {left}")
+
+
+class NoErrors:
+    """No log event of level error that the faults do not explain, and no bug in a callback."""
+
+    name = "errors"
+    #: events that a full or failing disk explains
+    EXPECTED: ClassVar[dict[str, tuple[str, ...]]] = {"store.failed": ("full_disk", "sync_failure")}
+
+    def __init__(self, faults: Sequence[str]) -> None:
+        """faults: the kinds that the run had."""
+        self._faults = set(faults)
+
+    def check(self, world: World, history: History) -> None:  # noqa: ARG002
+        """Look through the events."""
+        if world.crashes:
+            raise PromiseBroken(self.name, f"a bug in a callback: {world.crashes[0]}")
+        for node, event, fields in world.trace.errors:
+            if not self._faults.intersection(self.EXPECTED.get(event, ())):
+                raise PromiseBroken(self.name, f"{node} logged {event} {fields}")
+
+
+def check_limits(world: World) -> None:
+    """Raise PromiseBroken when a running node holds more than it may, at any moment of the run."""
+    for name in world.running:
+        node = world.nodes[name]
+        replication, limits = node.replication, world.settings(name).limits
+        for what, held, most in (
+            ("upload seat bytes", replication.seats.held_bytes, limits.upload_seat_bytes),
+            ("calls to one peer", node.peers.call_count, limits.peer_calls_max),
+            ("tasks", len(node.life.tasks) if node.life else 0, 4 * limits.peer_calls_max),
+        ):
+            if held > most:
+                raise PromiseBroken("limits", f"{name} holds {held} {what}, at most {most} are allowed")
+
+
+def leftovers(world: World, name: str) -> str:
+    """Return what a node still has under way, empty when nothing."""
+    node = world.nodes[name]
+    assert node.life is not None
+    found = {
+        "tasks": sorted(task.get_coro().__qualname__ for task in node.life.tasks),  # type: ignore[union-attr]
+        "calls": node.peers.open_count,
+        "unwritten records": node.store.unwritten_count,
+        "bytes of uploads": node.replication.seats.held_bytes + node.replication.sending.held_bytes,
+        "bytes of downloads": node.replication.downloads.held_bytes,
+    }
+    return ", ".join(f"{what}: {value}" for what, value in found.items() if value)
+
+
+def held_by_owners(world: World, file: str) -> dict[str, Version | None]:
+    """Return {owner: its durable newest version} of bucket/path."""
+    bucket, _, path = file.partition("/")
+    key = FileName(bucket, path).key
+    return {
+        name: decode_record(world.nodes[name].store.read_record(key)).newest for name in world.owners(file_hash(key))
+    }
+
+
+def newest_of(world: World, file: str) -> Version | None:
+    """Return the newest version any owner holds."""
+    held = [version for version in held_by_owners(world, file).values() if version is not None]
+    return max(held, key=lambda version: version.stamp, default=None)
+
+
+def _told(one: Operation | None) -> str:
+    if one is None:
+        return "none"
+    until = f"{one.returned:.4f}" if one.returned < math.inf else "?"
+    return f"{one.kind} {one.value} [{one.called:.4f}-{until}]"

@@ -1,0 +1,222 @@
+"""A client of a simulated cluster: does what the HTTP layer would do, and writes down what came of it."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import NamedTuple, TypeVar
+
+from dynafs.errors import (
+    ClockSkewed,
+    DynafsError,
+    NotFound,
+    Overloaded,
+    ReadQuorumLost,
+    StoreError,
+    WriteQuorumLost,
+)
+from dynafs.files import FileName, Version
+from dynafs.quorum import QuorumPolicy
+from dynafs.replication.cluster import Replication
+from dynafs.replication.commit import Receipt
+from dynafs.replication.upload import UploadPlan
+from dynafs.sim.errors import PromiseBroken
+from dynafs.sim.history import History, SeenListing, contents_of
+from dynafs.sim.world import CHUNK_SIZE_BYTES, World
+
+T = TypeVar("T")
+
+#: How long a client waits before it gives a request up.
+PATIENCE_S = 12.0
+#: One way between a client and a node.
+CLIENT_DELAY_S = 0.0005
+#: Errors after which a write certainly did not happen.
+NOT_WRITTEN = (ClockSkewed, Overloaded, ReadQuorumLost, NotFound, StoreError)
+
+
+class ConnectionFailed(DynafsError):
+    """The node was not there, or went away. is_sent: whether it may have seen the request."""
+
+    code = "connection_failed"
+
+    def __init__(self, *, is_sent: bool) -> None:
+        super().__init__("the connection broke" if is_sent else "connection refused", is_sent=is_sent)
+        self.is_sent = is_sent
+
+
+class Target(NamedTuple):
+    """A file as a client names it, with the quorum numbers of this request (None: the bucket's)."""
+
+    bucket: str
+    path: str
+    r: int | None = None
+    w: int | None = None
+
+    @property
+    def name(self) -> str:
+        """bucket/path."""
+        return f"{self.bucket}/{self.path}"
+
+
+class SimClient:
+    """Talks to any node of the world. Every method returns whether the operation succeeded."""
+
+    def __init__(self, world: World, history: History, name: str = "client") -> None:
+        self._world, self._history, self._name = world, history, name
+
+    async def put(self, node: str, target: Target, value: str, size_bytes: int, piece_bytes: int = 4096) -> bool:
+        """Write a file whose contents are named `value`."""
+        body = contents_of(value, size_bytes)
+
+        async def work(replication: Replication) -> Receipt:
+            policy = await replication.buckets.find_or_make(target.bucket)
+            quorum = replication.buckets.quorum(policy, target.r, target.w)
+            plan = UploadPlan(
+                FileName(target.bucket, target.path), quorum, CHUNK_SIZE_BYTES, len(body), metadata={"value": value}
+            )
+            return await replication.uploader.upload(plan, _pieces(body, piece_bytes))
+
+        return await self._write(node, target, value, work)
+
+    async def delete(self, node: str, target: Target) -> bool:
+        """Delete a file; finding none is a read that saw none."""
+
+        async def work(replication: Replication) -> Receipt:
+            quorum = await _quorum(replication, target)
+            return await replication.files.delete(FileName(target.bucket, target.path), quorum)
+
+        return await self._write(node, target, None, work)
+
+    async def _write(
+        self, node: str, target: Target, value: str | None, work: Callable[[Replication], Awaitable[Receipt]]
+    ) -> bool:
+        history, called = self._history, self._world.loop.time()
+        kind = "delete" if value is None else "put"
+        try:
+            await self._ask(node, work)
+        except (DynafsError, TimeoutError) as error:
+            outcome = self._outcome(error)
+            history.count(f"{kind} {outcome}")
+            self._note(kind, node, target, f"{value} {outcome} {error}")
+            if outcome == "unknown":
+                history.wrote(target.name, value, called)
+            elif isinstance(error, NotFound):
+                history.read(target.name, None, called, self._world.loop.time())
+            return False
+        history.count(f"{kind} done")
+        history.wrote(target.name, value, called, self._world.loop.time())
+        self._note(kind, node, target, f"{value} done")
+        return True
+
+    @staticmethod
+    def _outcome(error: Exception) -> str:
+        if isinstance(error, NOT_WRITTEN):
+            return error.code
+        if isinstance(error, WriteQuorumLost):
+            return str(error.evidence["outcome"])
+        if isinstance(error, ConnectionFailed):
+            return "unknown" if error.is_sent else "not_written"
+        if isinstance(error, TimeoutError):
+            return "unknown"
+        raise PromiseBroken("errors", f"a write failed with {error!r}") from error
+
+    async def get(self, node: str, target: Target, start: int = 0, stop: int | None = None) -> bool:
+        """Read a file, or the part of it from start to stop, and check that the bytes are those of its version."""
+        history, called = self._history, self._world.loop.time()
+
+        async def work(replication: Replication) -> tuple[Version, bytes]:
+            quorum = await _quorum(replication, target)
+            name = FileName(target.bucket, target.path)
+            version = await replication.files.newest(name, quorum)
+            end = version.size_bytes if stop is None else min(stop, version.size_bytes)
+            download = await replication.files.open(name, version, min(start, end), end)
+            try:
+                return version, b"".join([bytes(piece) async for piece in download.pieces()])
+            finally:
+                download.close()
+
+        try:
+            version, body = await self._ask(node, work)
+        except NotFound:
+            history.read(target.name, None, called, self._world.loop.time())
+            history.count("get none")
+            self._note("get", node, target, "none")
+            return True
+        except (DynafsError, TimeoutError) as error:
+            code = error.code if isinstance(error, DynafsError) else "timeout"
+            history.count(f"get {code}")
+            self._note("get", node, target, f"{code} {error}")
+            return False
+        value = version.metadata["value"]
+        end = version.size_bytes if stop is None else min(stop, version.size_bytes)
+        if body != contents_of(value, version.size_bytes)[min(start, end) : end]:
+            raise PromiseBroken("bytes", f"{node} answered {target.name} with {len(body)} bytes that {value} never had")
+        history.read(target.name, value, called, self._world.loop.time())
+        history.count("get done")
+        self._note("get", node, target, f"{value} [{start}:{end}]")
+        return True
+
+    async def list(self, node: str, bucket: str, prefix: str = "", limit: int = 5) -> bool:
+        """List all files under a prefix, page by page."""
+        called = self._world.loop.time()
+
+        async def work(replication: Replication) -> list[str]:
+            policy = await replication.buckets.find(bucket)
+            quorum = replication.buckets.quorum(policy)
+            paths: list[str] = []
+            after: bytes | None = b""
+            while after is not None:
+                page = await replication.lister.page(bucket, prefix, "", after, limit, quorum)
+                paths += [path for path, _ in page.files]
+                after = page.after
+            return paths
+
+        try:
+            paths = await self._ask(node, work)
+        except (DynafsError, TimeoutError) as error:
+            code = error.code if isinstance(error, DynafsError) else "timeout"
+            self._history.count(f"list {code}")
+            return False
+        self._history.count("list done")
+        seen = SeenListing(bucket, prefix, tuple(paths), called, self._world.loop.time())
+        self._history.listings.append(seen)
+        self._world.trace.note(self._name, "list", (node, bucket, prefix, paths))
+        return True
+
+    async def _ask(self, node: str, work: Callable[[Replication], Awaitable[T]]) -> T:
+        """Run a handler at a node as a connection would: it dies with the node, and when the client gives up."""
+        world = self._world
+        await asyncio.sleep(CLIENT_DELAY_S)
+        if (wait_s := world.network.paused.get(node, 0.0) - world.loop.time()) > 0:
+            await asyncio.sleep(wait_s)
+        target = world.nodes[node]
+        life = target.life
+        if life is None:
+            await asyncio.sleep(CLIENT_DELAY_S)
+            raise ConnectionFailed(is_sent=False)
+
+        async def handle() -> T:
+            return await work(target.replication)
+
+        task = world.loop.create_task(handle(), context=life.context.copy())
+        life.adopt(task)
+        await asyncio.wait([task], timeout=PATIENCE_S)
+        if not task.done():
+            task.cancel()
+            raise TimeoutError
+        await asyncio.sleep(CLIENT_DELAY_S)
+        if task.cancelled():
+            raise ConnectionFailed(is_sent=True)
+        return task.result()
+
+    def _note(self, kind: str, node: str, target: Target, outcome: str) -> None:
+        self._world.trace.note(self._name, kind, f"{node} {target.name} r={target.r} w={target.w} {outcome}")
+
+
+async def _quorum(replication: Replication, target: Target) -> QuorumPolicy:
+    policy = await replication.buckets.find(target.bucket)
+    return replication.buckets.quorum(policy, target.r, target.w)
+
+
+async def _pieces(body: bytes, piece_bytes: int) -> AsyncIterator[bytes]:
+    for start in range(0, len(body), piece_bytes):
+        yield body[start : start + piece_bytes]
+        await asyncio.sleep(CLIENT_DELAY_S)

@@ -1,0 +1,49 @@
+"""What clients did and saw."""
+
+import math
+import random
+from dataclasses import dataclass, field
+
+from dynafs.sim.linearizability import Operation
+
+#: Least size of a file: its contents begin with the name of the write.
+HEADER_SIZE_BYTES = 24
+
+
+@dataclass(frozen=True)
+class SeenListing:
+    """A whole listing of a bucket: the paths under a prefix, and when it was called and returned."""
+
+    bucket: str
+    prefix: str
+    paths: tuple[str, ...]
+    called: float
+    returned: float
+
+
+@dataclass
+class History:
+    """All operations of a run, by file, and all listings. Files are named bucket/path."""
+
+    files: dict[str, list[Operation]] = field(default_factory=dict)
+    listings: list[SeenListing] = field(default_factory=list)
+    #: {what: how often}, for people
+    counts: dict[str, int] = field(default_factory=dict)
+
+    def count(self, what: str) -> None:
+        """Count one outcome."""
+        self.counts[what] = self.counts.get(what, 0) + 1
+
+    def wrote(self, name: str, value: str | None, called: float, returned: float = math.inf) -> None:
+        """A write (None: a delete); without `returned` its outcome is unknown."""
+        self.files.setdefault(name, []).append(Operation("write", value, called, returned))
+
+    def read(self, name: str, value: str | None, called: float, returned: float) -> None:
+        """A read that saw a value (None: no file)."""
+        self.files.setdefault(name, []).append(Operation("read", value, called, returned))
+
+
+def contents_of(value: str, size_bytes: int) -> bytes:
+    """Return the contents a write of this name and size has; different writes differ from the first bytes on."""
+    header = f"{value:<{HEADER_SIZE_BYTES}}".encode()[:HEADER_SIZE_BYTES]
+    return header + random.Random(value).randbytes(max(size_bytes - HEADER_SIZE_BYTES, 0))  # noqa: S311

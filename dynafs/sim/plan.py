@@ -1,0 +1,149 @@
+"""A whole experiment as data: the world, what clients do, what breaks and when. Drawn from a seed, shrunk, replayed."""
+
+import random
+from typing import Literal
+
+import msgspec
+
+from dynafs.errors import PolicyRefused
+from dynafs.quorum import QuorumPolicy
+from dynafs.sim.options import WorldOptions, draw_options
+
+StepKind = Literal["put", "get", "part", "delete", "list"]
+FaultKind = Literal[
+    "kill", "power_cut", "pause", "partition", "one_way", "clog", "slow_link", "slow_disk", "full_disk", "sync_failure",
+    "clock_jump", "storm", "rot", "lost_disk",
+]  # fmt: skip
+#: Faults that destroy what was durable. One node a run may suffer them: quorums promise no more.
+DAMAGE: tuple[FaultKind, ...] = ("rot",)
+PASSING: tuple[FaultKind, ...] = (
+    "kill", "power_cut", "pause", "partition", "one_way", "clog", "slow_link", "slow_disk", "full_disk", "sync_failure",
+    "clock_jump", "storm",
+)  # fmt: skip
+SIZES_BYTES = (30, 200, 256, 257, 1024, 1500, 5000, 12_000)
+
+
+class Step(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One thing a client does, not before at_s."""
+
+    at_s: float
+    kind: StepKind
+    node: str
+    bucket: str
+    path: str = ""
+    size_bytes: int = 0
+    start: int = 0
+    stop: int = 0
+    r: int | None = None
+    w: int | None = None
+
+
+class Fault(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One thing that breaks at at_s and is mended duration_s later. amount: factor, milliseconds, count or share."""
+
+    at_s: float
+    kind: FaultKind
+    nodes: tuple[str, ...]
+    duration_s: float = 0.0
+    amount: float = 0.0
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """An experiment. buckets: {name: (r, w)}. clients: their steps, in order."""
+
+    options: WorldOptions
+    buckets: dict[str, tuple[int, int]]
+    clients: tuple[tuple[Step, ...], ...]
+    faults: tuple[Fault, ...] = ()
+
+    @property
+    def size(self) -> tuple[int, int, int]:
+        """Nodes, steps, faults: what shrinking makes smaller."""
+        return self.options.nodes, sum(map(len, self.clients)), len(self.faults)
+
+
+def draw_plan(seed: int) -> Plan:
+    """Draw an experiment. Which kinds of faults may happen is itself drawn, so that some runs have only one of them."""
+    options = draw_options(seed)
+    rng = random.Random(f"{seed} plan")  # noqa: S311
+    names = [f"n{i}" for i in range(1, options.nodes + 1)]
+    duration_s = rng.uniform(10, 40)
+    other = rng.choice([(2, 2), (1, 3), (3, 1), (3, 3), (2, 3)])
+    buckets = {"plain": (options.r, options.w), "other": other}
+    clients = tuple(_draw_client(rng, options, names, buckets, duration_s) for _ in range(rng.randint(2, 6)))
+    return Plan(options, buckets, clients, _draw_faults(rng, names, duration_s, min(options.w, other[1])))
+
+
+def _draw_client(
+    rng: random.Random, options: WorldOptions, names: list[str], buckets: dict[str, tuple[int, int]], duration_s: float
+) -> tuple[Step, ...]:
+    think_s, home = rng.choice([0.05, 0.3, 1.0]), rng.choice([*names, None])
+    weights = [rng.choice([2, 6]), rng.choice([2, 6]), 1, rng.choice([0, 1, 2]), rng.choice([0, 1])]
+    steps: list[Step] = []
+    at_s = 0.0
+    while at_s < duration_s and len(steps) < 120:
+        kind: StepKind = rng.choices(("put", "get", "part", "delete", "list"), weights)[0]
+        bucket = rng.choices(list(buckets), [3, 1])[0]
+        path = f"hot{rng.randrange(3)}" if rng.random() < 0.7 else f"cold/{rng.randrange(20)}"
+        size = rng.choice(SIZES_BYTES)
+        start = rng.randrange(size)
+        r, w = _draw_numbers(rng, QuorumPolicy(options.n, *buckets[bucket]))
+        steps.append(Step(
+            round(at_s, 3), kind, home or rng.choice(names), bucket, "" if kind == "list" else path, size,
+            start if kind == "part" else 0, start + rng.randrange(size) if kind == "part" else 0, r, w,
+        ))  # fmt: skip
+        at_s += rng.expovariate(1 / think_s)
+    return tuple(steps)
+
+
+def _draw_numbers(rng: random.Random, policy: QuorumPolicy) -> tuple[int | None, int | None]:
+    """Draw quorum numbers of one request that the bucket's policy allows; mostly none."""
+    if rng.random() < 0.8:
+        return None, None
+    r, w = rng.choice([None, 1, 2, 3]), rng.choice([None, 1, 2, 3])
+    try:
+        policy.override(r, w)
+    except PolicyRefused:
+        return None, None
+    return r, w
+
+
+def _draw_faults(rng: random.Random, names: list[str], duration_s: float, w_min: int) -> tuple[Fault, ...]:
+    kinds = [kind for kind in PASSING if rng.random() < 0.3]
+    victim = rng.choice(names)
+    damage: list[FaultKind] = [kind for kind in DAMAGE if rng.random() < 0.15] if w_min >= 2 else []
+    faults = []
+    for _ in range(rng.choice([0, 2, 4, 8]) if kinds or damage else 0):
+        kind = rng.choice([*kinds, *damage])
+        nodes = _draw_nodes(rng, kind, names, victim)
+        faults.append(Fault(
+            round(rng.uniform(0, duration_s), 3), kind, nodes, round(rng.expovariate(1 / 4.0), 3),
+            round(_draw_amount(rng, kind), 3),
+        ))  # fmt: skip
+    return tuple(sorted(faults, key=lambda fault: fault.at_s))
+
+
+def _draw_nodes(rng: random.Random, kind: FaultKind, names: list[str], victim: str) -> tuple[str, ...]:
+    if kind in DAMAGE:
+        return (victim,)
+    if kind == "storm":
+        return tuple(names)
+    if kind in ("kill", "power_cut", "partition"):
+        return tuple(rng.sample(names, rng.choice([1, 1, 1, 2, len(names) // 2, len(names)])))
+    if kind in ("clog", "slow_link", "one_way"):
+        return tuple(rng.sample(names, 2))
+    return (rng.choice(names),)
+
+
+def _draw_amount(rng: random.Random, kind: FaultKind) -> float:
+    match kind:
+        case "slow_link" | "slow_disk":
+            return rng.choice([5.0, 50.0, 500.0])
+        case "clock_jump":
+            return rng.choice([1, -1]) * rng.choice([200.0, 5_000.0, 55_000.0, 600_000.0])
+        case "storm":
+            return rng.choice([0.05, 0.3])
+        case "rot" | "sync_failure":
+            return float(rng.randint(1, 4))
+        case _:
+            return 0.0

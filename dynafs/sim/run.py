@@ -1,0 +1,181 @@
+"""Running one experiment: build the world, let clients and faults loose, mend everything, check every promise."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+from dynafs.errors import DynafsError
+from dynafs.files import BucketPolicy
+from dynafs.sim.checkers import (
+    Converged,
+    Linearizable,
+    ListingsComplete,
+    NoErrors,
+    NothingLost,
+    NothingPending,
+    check_limits,
+    leftovers,
+    newest_of,
+)
+from dynafs.sim.client import SimClient, Target
+from dynafs.sim.errors import SimulationError, SimulationStuck
+from dynafs.sim.faults import FaultInjector
+from dynafs.sim.guard import sealed
+from dynafs.sim.history import History
+from dynafs.sim.loop import run_virtually
+from dynafs.sim.options import WorldOptions
+from dynafs.sim.plan import Plan, Step
+from dynafs.sim.trace import Trace
+from dynafs.sim.world import World
+
+#: Virtual seconds within which everything under way must end once all faults are mended.
+QUIET_MAX_S = 60.0
+#: How often a last read may fail before a file counts as unreadable.
+LAST_READS_MAX = 20
+
+
+@dataclass
+class Outcome:
+    """How a run ended. failure: empty when every promise held; `checker` is which one did not."""
+
+    digest: str = ""
+    events: int = 0
+    virtual_s: float = 0.0
+    counts: dict[str, int] = field(default_factory=dict)
+    checker: str = ""
+    failure: str = ""
+
+
+Script = Callable[[World, History], Awaitable[None]]
+
+
+def run_plan(plan: Plan, show: Callable[[str], None] | None = None) -> Outcome:
+    """Run a plan to its end. show: gets every line of the trace."""
+
+    async def script(world: World, history: History) -> None:
+        await _make_buckets(world, plan)
+        clients = [_act(world, history, number, steps) for number, steps in enumerate(plan.clients)]
+        await asyncio.gather(FaultInjector(world, plan.options.seed).run(plan.faults), *clients)
+
+    return run_script(plan.options, script, [fault.kind for fault in plan.faults], show)
+
+
+def run_script(
+    options: WorldOptions, script: Script, faults: list[str], show: Callable[[str], None] | None = None
+) -> Outcome:
+    """Run a script in a fresh world, then mend everything and check. faults: the kinds that explain error events."""
+    outcome = Outcome()
+
+    async def main() -> None:
+        trace = Trace(asyncio.get_running_loop().time, show)
+        trace.capture_logs()
+        world, history = World(options, trace), History()
+        watch = asyncio.create_task(_watch_limits(world))
+        try:
+            world.start()
+            await world.wait_connected()
+            await script(world, history)
+            await settle(world, history)
+            for checker in (
+                NoErrors(faults), Linearizable(), NothingLost(), ListingsComplete(), Converged(), NothingPending()
+            ):  # fmt: skip
+                checker.check(world, history)
+            if watch.done():
+                watch.result()
+        except SimulationError as error:
+            outcome.checker, outcome.failure = str(error.evidence.get("checker", error.code)), error.message
+        finally:
+            watch.cancel()
+            for name in world.running:
+                world.nodes[name].stop(is_dark=True)
+            outcome.digest, outcome.events = trace.digest, trace.count
+            outcome.virtual_s, outcome.counts = world.loop.time(), history.counts
+
+    with sealed():
+        run_virtually(main())
+    return outcome
+
+
+async def _make_buckets(world: World, plan: Plan) -> None:
+    """Make the plan's buckets before anything breaks."""
+    for name, (r, w) in plan.buckets.items():
+        policy = BucketPolicy(r=r, w=w)
+        for attempt in range(LAST_READS_MAX):
+            node = world.nodes[world.names[attempt % len(world.names)]]
+            assert node.life is not None
+            task = world.loop.create_task(node.replication.buckets.make(name, policy), context=node.life.context.copy())
+            try:
+                await task
+            except DynafsError as error:
+                world.trace.note("world", "bucket", (name, error.code))
+            else:
+                break
+        else:
+            raise SimulationStuck(f"bucket {name} could not be made")
+
+
+async def _act(world: World, history: History, number: int, steps: tuple[Step, ...]) -> None:
+    """Do what a client does; a value names client and step, so it is unique."""
+    client = SimClient(world, history, f"client{number}")
+    for index, step in enumerate(steps):
+        if (wait_s := step.at_s - world.loop.time()) > 0:
+            await asyncio.sleep(wait_s)
+        target = Target(step.bucket, step.path, step.r, step.w)
+        match step.kind:
+            case "put":
+                await client.put(step.node, target, f"c{number}.{index}", step.size_bytes)
+            case "get":
+                await client.get(step.node, target)
+            case "part":
+                await client.get(step.node, target, step.start, step.stop)
+            case "delete":
+                await client.delete(step.node, target)
+            case "list":
+                await client.list(step.node, step.bucket)
+
+
+async def settle(world: World, history: History) -> None:
+    """End all faults, wait for quiet, then read every file through every node with all owners asked.
+
+    Raises SimulationStuck when quiet does not come or a file stays unreadable.
+    """
+    world.end_faults()
+    await world.wait_connected()
+    await _wait_quiet(world)
+    await _wait_for_clocks(world, history)
+    reader = SimClient(world, history, "last reader")
+    for name in sorted(history.files):
+        bucket, _, path = name.partition("/")
+        for node in world.names:
+            for _ in range(LAST_READS_MAX):
+                if await reader.get(node, Target(bucket, path, r=world.options.n)):
+                    break
+                await asyncio.sleep(1.0)
+            else:
+                raise SimulationStuck(f"{name} stays unreadable through {node}")
+    for bucket in sorted({name.partition("/")[0] for name in history.files}):
+        for node in world.names:
+            if not await reader.list(node, bucket):
+                raise SimulationStuck(f"{bucket} cannot be listed through {node}")
+    await _wait_quiet(world)
+
+
+async def _wait_for_clocks(world: World, history: History) -> None:
+    """Let time catch up with stamps that clocks gave out while they were ahead: until then owners refuse them."""
+    stamps = [version.stamp.wall_ms for name in history.files if (version := newest_of(world, name)) is not None]
+    ahead_ms = max(stamps, default=0) - world.nodes[world.names[0]].clock.wall_ms()
+    await asyncio.sleep(max(ahead_ms, 0) / 1000)
+
+
+async def _wait_quiet(world: World) -> None:
+    deadline_s = world.loop.time() + QUIET_MAX_S
+    while left := [f"{name} {told}" for name in world.names if (told := leftovers(world, name))]:
+        if world.loop.time() > deadline_s:
+            raise SimulationStuck(f"no quiet within {QUIET_MAX_S} s: {left}")
+        await asyncio.sleep(0.2)
+
+
+async def _watch_limits(world: World) -> None:
+    while True:
+        check_limits(world)
+        await asyncio.sleep(0.1)
