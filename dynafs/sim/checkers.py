@@ -63,6 +63,22 @@ class NothingLost:
                 )
 
 
+class StampsOrdered:
+    """The stamps that clients are told order the writes of a file as they happened, whatever clocks said."""
+
+    name = "stamps"
+
+    def check(self, world: World, history: History) -> None:  # noqa: ARG002
+        """Compare each acknowledged write with all that had returned before it was called."""
+        for file, told in history.stamps.items():
+            for called, _, stamp in told:
+                earlier = max((other for _, returned, other in told if returned < called), default="")
+                if stamp <= earlier:
+                    raise PromiseBroken(
+                        self.name, f"{file}: the write called at {called:.4f} got {stamp} after {earlier}"
+                    )
+
+
 class ListingsComplete:
     """A listing has every file acknowledged before it and not touched by a delete, and none that never was."""
 

@@ -91,7 +91,7 @@ class SimClient:
         history, called = self._history, self._world.loop.time()
         kind = "delete" if value is None else "put"
         try:
-            await self._ask(node, work)
+            receipt = await self._ask(node, work)
         except (DynafsError, TimeoutError) as error:
             outcome = self._outcome(error)
             history.count(f"{kind} {outcome}")
@@ -102,7 +102,9 @@ class SimClient:
                 history.read(target.name, None, called, self._world.loop.time())
             return False
         history.count(f"{kind} done")
-        history.wrote(target.name, value, called, self._world.loop.time())
+        returned = self._world.loop.time()
+        history.wrote(target.name, value, called, returned)
+        history.stamps.setdefault(target.name, []).append((called, returned, str(receipt.version.stamp)))
         self._note(kind, node, target, f"{value} done")
         return True
 
@@ -171,6 +173,8 @@ class SimClient:
 
         try:
             paths = await self._ask(node, work)
+        except NotFound:
+            paths = []
         except (DynafsError, TimeoutError) as error:
             code = error.code if isinstance(error, DynafsError) else "timeout"
             self._history.count(f"list {code}")

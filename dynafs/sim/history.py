@@ -26,6 +26,8 @@ class History:
     """All operations of a run, by file, and all listings. Files are named bucket/path."""
 
     files: dict[str, list[Operation]] = field(default_factory=dict)
+    #: {file: [(called, returned, stamp as the client was told)]} of acknowledged writes
+    stamps: dict[str, list[tuple[float, float, str]]] = field(default_factory=dict)
     listings: list[SeenListing] = field(default_factory=list)
     #: {what: how often}, for people
     counts: dict[str, int] = field(default_factory=dict)

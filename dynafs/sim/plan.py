@@ -111,7 +111,7 @@ def _draw_numbers(rng: random.Random, policy: QuorumPolicy) -> tuple[int | None,
 def _draw_faults(rng: random.Random, names: list[str], duration_s: float, w_min: int) -> tuple[Fault, ...]:
     kinds = [kind for kind in PASSING if rng.random() < 0.3]
     victim = rng.choice(names)
-    damage: list[FaultKind] = [kind for kind in DAMAGE if rng.random() < 0.15] if w_min >= 2 else []
+    damage: list[FaultKind] = [kind for kind in DAMAGE if rng.random() < 0.4] if w_min >= 2 else []
     faults = []
     for _ in range(rng.choice([0, 2, 4, 8]) if kinds or damage else 0):
         kind = rng.choice([*kinds, *damage])

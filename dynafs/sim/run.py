@@ -13,6 +13,7 @@ from dynafs.sim.checkers import (
     NoErrors,
     NothingLost,
     NothingPending,
+    StampsOrdered,
     check_limits,
     leftovers,
     newest_of,
@@ -77,7 +78,8 @@ def run_script(
             await script(world, history)
             await settle(world, history)
             for checker in (
-                NoErrors(faults), Linearizable(), NothingLost(), ListingsComplete(), Converged(), NothingPending()
+                NoErrors(faults), Linearizable(), NothingLost(), StampsOrdered(), ListingsComplete(), Converged(),
+                NothingPending(),
             ):  # fmt: skip
                 checker.check(world, history)
             if watch.done():

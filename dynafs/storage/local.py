@@ -217,14 +217,16 @@ class LocalStore:
     def _commit_chunks(self, writes: Sequence[_PutChunk | _Quarantine]) -> None:
         batch = self._index.batch()
         fresh: dict[bytes, _PutChunk] = {}
-        must_sync = False
+        # Bad copies go first: a good one that arrives in the same batch must not be taken for one that is here already.
+        gone = {w.chunk_id for w in writes if isinstance(w, _Quarantine) and self._quarantine(batch, w)}
+        must_sync = bool(gone)
         for write in writes:
             if isinstance(write, _Quarantine):
-                must_sync |= self._quarantine(batch, write)
-            elif not write.is_verified and (actual := chunk_id_of(write.body)) != write.chunk_id:
+                continue
+            if not write.is_verified and (actual := chunk_id_of(write.body)) != write.chunk_id:
                 write.error = ChunkMismatch(write.chunk_id.hex(), actual.hex())
             else:
-                if write.chunk_id in fresh or self._index.chunk(write.chunk_id) is not None:
+                if write.chunk_id in fresh or self._has(write.chunk_id, gone):
                     # Only the reference is new; no segment entry could bring it back after a power cut.
                     must_sync = True
                 else:
@@ -234,6 +236,9 @@ class LocalStore:
         self._index.apply(batch)
         if self._is_synced and must_sync:
             self._index.sync()
+
+    def _has(self, chunk_id: bytes, gone: set[bytes]) -> bool:
+        return chunk_id not in gone and self._index.chunk(chunk_id) is not None
 
     def _append(self, batch: Batch, writes: list[_PutChunk]) -> None:
         if not writes:

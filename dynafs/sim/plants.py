@@ -1,0 +1,77 @@
+"""Bugs put in on purpose. Each breaks one rule that keeps a promise; a simulator worth its time finds them all."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from dynafs.causality import Stamp
+from dynafs.ports import Answer
+from dynafs.quorum import QuorumWrite
+from dynafs.quorum.read import RepairPlan
+from dynafs.replication.chunks import ChunkBytes, _ChunkRace
+from dynafs.replication.records import RecordReader
+from dynafs.replication.stamps import StampSource
+from dynafs.storage.disk import ChunkPlace
+from dynafs.storage.local import LocalStore
+from dynafs.storage.segments import SegmentFiles
+from dynafs.wire.messages import ReadChunk
+
+
+def _sync_nothing(self: object) -> None:
+    """Acknowledge before anything is on the medium."""
+
+
+def _count_twice(self: QuorumWrite, node: str) -> None:
+    """Take one node's word for two."""
+    if node in self._waiting:
+        del self._waiting[node]
+        self.acked += [node, node]
+
+
+async def _repair_nothing(self: RecordReader, key: bytes, plan: RepairPlan, w: int) -> None:
+    """Return what fewer than W owners hold."""
+
+
+_next = StampSource.next
+
+
+async def _stamp_from_the_clock(self: StampSource, above: int) -> Stamp:  # noqa: ARG001
+    """Trust the wall clock to be later than what was read."""
+    return await _next(self, above=0)
+
+
+def _believe_the_disk(self: LocalStore, chunk_id: bytes, place: ChunkPlace, body: bytearray) -> bytearray:  # noqa: ARG001
+    """Serve whatever was read."""
+    return body
+
+
+async def _believe_everybody(self: _ChunkRace, node: str) -> ChunkBytes:
+    """Take whatever a peer sends."""
+    if node == self._reach.me:
+        return await self._store.read_chunk(self._chunk_id)
+    answer: Answer = await self._reach.ask(node, ReadChunk(self._chunk_id), is_bulk=True)
+    return answer.body
+
+
+#: {name: [(class, method, its replacement)]}
+PLANTS: dict[str, list[tuple[type, str, Callable[..., Any]]]] = {
+    "ack-before-fsync": [(SegmentFiles, "sync", _sync_nothing), (LocalStore, "_sync_index", _sync_nothing)],
+    "one-node-counted-twice": [(QuorumWrite, "add_ack", _count_twice)],
+    "read-without-repair": [(RecordReader, "_repair_now", _repair_nothing)],
+    "stamp-not-raised": [(StampSource, "next", _stamp_from_the_clock)],
+    "hash-not-verified": [(LocalStore, "_verified", _believe_the_disk), (_ChunkRace, "_read_at", _believe_everybody)],
+}
+
+
+@contextmanager
+def planted(name: str | None) -> Iterator[None]:
+    """Run with a bug, or with none."""
+    places = PLANTS[name] if name else []
+    originals = [(owner, method, getattr(owner, method)) for owner, method, _ in places]
+    for owner, method, replacement in places:
+        setattr(owner, method, replacement)
+    try:
+        yield
+    finally:
+        for owner, method, original in originals:
+            setattr(owner, method, original)
