@@ -45,6 +45,9 @@ class SimDisk:
         self.segments = _TimedSegments(self)
         #: while paused, nothing returns before this time
         self.resume_at_s = 0.0
+        #: operations of workers so far, and what to call at the beginning of each
+        self.operations = 0
+        self.on_operation: Callable[[int], None] | None = None
 
     def worker(self, name: str) -> "SimWorker":  # noqa: ARG002
         """Return a greenlet that waits to be started."""
@@ -64,6 +67,9 @@ class SimDisk:
         """Let the time of one operation pass; when called by a worker, others run meanwhile."""
         worker = getattr(getcurrent(), "worker", None)
         if worker is not None:
+            self.operations += 1
+            if self.on_operation is not None:
+                self.on_operation(self.operations)
             worker.pause(self.latency_s(mean_s))
 
     async def close(self) -> None:

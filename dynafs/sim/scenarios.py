@@ -88,10 +88,7 @@ def run_scenario(name: str, seed: int, show: Callable[[str], None] | None = None
     async def script(world: World, history: History) -> None:
         await found.script(Stage(world, history))
 
-    options = replace(
-        found.options, seed=seed, network=replace(found.options.network), disk=replace(found.options.disk)
-    )
-    return run_script(options, script, list(found.faults), show)
+    return run_script(replace(found.options, seed=seed), script, list(found.faults), show)
 
 
 @scenario(WorldOptions(nodes=4))

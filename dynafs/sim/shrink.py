@@ -88,7 +88,12 @@ class Shrinker:
             for fault in plan.faults
             if len(nodes := tuple(dict.fromkeys(map(other, fault.nodes)))) == len(fault.nodes)
         )
-        smaller = replace(options, nodes=options.nodes - 1)
+        smaller = replace(
+            options,
+            nodes=options.nodes - 1,
+            clock_offsets_ms={node: ms for node, ms in options.clock_offsets_ms.items() if node != last},
+            clock_drifts={node: drift for node, drift in options.clock_drifts.items() if node != last},
+        )
         return self._try(msgspec.structs.replace(plan, options=smaller, clients=clients, faults=faults), plan)
 
     def _calmer(self, plan: Plan) -> Plan:

@@ -4,6 +4,7 @@ virtual time."""
 import asyncio
 import random
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
@@ -21,7 +22,7 @@ from dynafs.membership import FixedMembership
 from dynafs.replication.cluster import Replication
 from dynafs.ring import Member, Ring, partition_of, place
 from dynafs.sim.clock import SimClock
-from dynafs.sim.disk import DiskConditions, SimDisk
+from dynafs.sim.disk import SimDisk
 from dynafs.sim.errors import SimulationStuck
 from dynafs.sim.loop import Life
 from dynafs.sim.medium import Platter
@@ -60,7 +61,7 @@ class SimNode:
         seed = world.options.seed
         self._rng = random.Random(f"{seed} node {name}")  # noqa: S311
         self.clock = SimClock(world.loop.time, random.Random(f"{seed} clock {name}"))  # noqa: S311
-        self.disk_conditions = DiskConditions(**vars(world.options.disk))
+        self.disk_conditions = replace(world.options.disk)
         self.platter = Platter(random.Random(f"{seed} platter {name}"))  # noqa: S311
         #: counts the disks this node has had
         self.generation = 1
@@ -118,7 +119,7 @@ class World:
     def __init__(self, options: WorldOptions, trace: Trace) -> None:
         self.options, self.trace = options, trace
         self.loop = asyncio.get_running_loop()
-        self.network = Network(options.seed, options.network, trace)
+        self.network = Network(options.seed, replace(options.network), trace)
         self.names = [f"n{i}" for i in range(1, options.nodes + 1)]
         self.ring = ring_for(options.nodes, options.n, options.partitions)
         #: what the loop's exception handler was told: bugs in callbacks

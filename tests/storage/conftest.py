@@ -1,30 +1,87 @@
-"""Stores in temporary directories."""
+"""Stores for the contract suite: over the real disk in a temporary directory, and over the simulated one."""
 
-from collections.abc import AsyncIterator, Callable
+import random
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from dynafs.config import StorageSettings
 from dynafs.node import SystemClock
+from dynafs.sim.disk import DiskConditions, SimDisk
+from dynafs.sim.loop import Life
+from dynafs.sim.medium import Platter
 from dynafs.storage import LocalStore, open_store_in
 from dynafs.storage.directory import DataDirectory
 
+SETTINGS = StorageSettings(segment_size_bytes_max=1 << 20)
+
+
+class PosixBox:
+    """One data directory and the store in it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path / "data"
+        self.store: LocalStore | None = None
+
+    def open(self) -> LocalStore:
+        self.store = open_store_in(DataDirectory(self.path, "c", "n1", "generation"), SETTINGS, SystemClock().wall_ms)
+        return self.store
+
+    async def close(self) -> None:
+        if self.store is not None:
+            store, self.store = self.store, None
+            await store.close()
+
+    def flip_last_byte(self) -> None:
+        (segment,) = (self.path / "segments").iterdir()
+        data = bytearray(segment.read_bytes())
+        data[-1] ^= 1
+        segment.write_bytes(data)
+
+    def segment_bytes(self) -> int:
+        return sum(file.stat().st_size for file in (self.path / "segments").iterdir())
+
+
+class SimBox:
+    """One platter and the store on it."""
+
+    def __init__(self) -> None:
+        self.platter = Platter(random.Random(1))
+        self.store: LocalStore | None = None
+
+    def open(self) -> LocalStore:
+        self.life = Life("n1", 1)
+        conditions = DiskConditions(write_s=0.0001, sync_s=0.0005, read_s=0.0005)
+        disk = SimDisk(self.life, self.platter, conditions, random.Random(2))
+        self.store = LocalStore(disk, SETTINGS, lambda: 0)
+        return self.store
+
+    async def close(self) -> None:
+        if self.store is not None:
+            store, self.store = self.store, None
+            await store.close()
+
+    def flip_last_byte(self) -> None:
+        (file,) = self.platter.files.values()
+        for content in (file.content, file.synced):
+            content[-1] ^= 1
+
+    def segment_bytes(self) -> int:
+        return sum(len(file.content) for file in self.platter.files.values())
+
+
+@pytest.fixture(params=["posix", "sim"])
+async def box(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[PosixBox | SimBox]:
+    """Return a disk of each kind whose store is closed afterwards."""
+    made = PosixBox(tmp_path) if request.param == "posix" else SimBox()
+    yield made
+    await made.close()
+
 
 @pytest.fixture
-async def open_store(tmp_path: Path) -> AsyncIterator[Callable[[], LocalStore]]:
-    """Return an opener of the one store in this test's directory; what is left open is closed afterwards."""
-    opened: list[LocalStore] = []
-
-    def open_() -> LocalStore:
-        directory = DataDirectory(tmp_path / "data", "c", "n1", "generation")
-        opened.append(open_store_in(directory, StorageSettings(segment_size_bytes_max=1 << 20), SystemClock().wall_ms))
-        return opened[-1]
-
-    async def close() -> None:
-        while opened:
-            await opened.pop().close()
-
-    open_.close = close
-    yield open_
-    await close()
+async def posix_box(tmp_path: Path) -> AsyncIterator[PosixBox]:
+    """Return a real disk whose store is closed afterwards."""
+    made = PosixBox(tmp_path)
+    yield made
+    await made.close()

@@ -77,20 +77,20 @@ def test_recover_indexes_only_what_lies_behind_the_durable_offset(tmp_path: Path
     index.close()
 
 
-async def test_store_appends_to_a_new_segment_after_a_torn_tail(open_store, tmp_path: Path) -> None:
+async def test_store_appends_to_a_new_segment_after_a_torn_tail(posix_box) -> None:
     """Garbage at a segment's end neither hides nor spoils what is written later."""
-    store = open_store()
+    store = posix_box.open()
     body = os.urandom(1000)
     await store.put_chunk(chunk_id_of(body), b"u" * 16, b"k", body)
-    await open_store.close()
-    (segment,) = (tmp_path / "data/segments").iterdir()
+    await posix_box.close()
+    (segment,) = (posix_box.path / "segments").iterdir()
     with segment.open("ab") as file:
         file.write(encode_entry_header(chunk_id_of(b"lost"), b"u" * 16, b"k", 4) + b"lo")
-    store = open_store()
+    store = posix_box.open()
     later = os.urandom(1000)
     await store.put_chunk(chunk_id_of(later), b"u" * 16, b"k", later)
     assert bytes(await store.read_chunk(chunk_id_of(body))) == body
     assert bytes(await store.read_chunk(chunk_id_of(later))) == later
     with pytest.raises(ChunkMissing):
         await store.read_chunk(chunk_id_of(b"lost"))
-    assert len(list((tmp_path / "data/segments").iterdir())) == 2
+    assert len(list((posix_box.path / "segments").iterdir())) == 2
