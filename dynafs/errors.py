@@ -246,6 +246,18 @@ class ClockSkewed(DynafsError):
         )  # fmt: skip
 
 
+class ReplicaIncomplete(DynafsError):
+    """This node started with an empty disk and may have forgotten what it held; `missing`: peers it has yet to ask."""
+
+    code = "replica_incomplete"
+    retryable = True
+
+    def __init__(self, missing: Sequence[str]) -> None:
+        super().__init__(
+            f"this node started with an empty disk and has yet to hear from {', '.join(missing)}", missing=list(missing)
+        )
+
+
 class StoreError(DynafsError):
     """This node's disk."""
 

@@ -13,15 +13,15 @@ from dynafs.membership import FixedMembership
 from dynafs.observe.events import get_logger
 from dynafs.peers import PeerListener, PeerPool
 from dynafs.replication.cluster import Replication
+from dynafs.replication.refill import STATE_FACT, first_state
 from dynafs.ring import Member, Ring, place
 from dynafs.storage import open_store_in
-from dynafs.storage.directory import DataDirectory
+from dynafs.storage.directory import GENERATION_SIZE_BYTES, DataDirectory
 from dynafs.wire.frames import WIRE_VERSION
 from dynafs.wire.handshake import Hello
 
 log = get_logger()
 
-GENERATION_SIZE_BYTES = 4
 #: glibc's names of mallopt parameters, and the size below which freed memory is kept for the next chunk instead of
 #: being given back to the kernel and faulted in again page by page.
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
@@ -72,8 +72,8 @@ class Node:
         settings, clock = self.settings, self.clock
         keep_freed_memory()
         cluster, name = settings.cluster, settings.node.name
-        generation = clock.random_bytes(GENERATION_SIZE_BYTES).hex()
-        directory = DataDirectory(Path(settings.node.data_dir), cluster.id, name, generation)
+        new_generation = clock.random_bytes(GENERATION_SIZE_BYTES).hex()
+        directory = DataDirectory(Path(settings.node.data_dir), cluster.id, name, new_generation)
         self.store = open_store_in(directory, settings.storage, clock.wall_ms)
         await self._check_ring()
         me = Hello(WIRE_VERSION, cluster.id, name, "control", self.ring.digest, b"")
@@ -81,23 +81,26 @@ class Node:
         others = {m.node: m.address for m in cluster.members if m.node != name}
         self.pool = PeerPool(me, secret, others, settings.timeouts, clock, settings.limits.peer_calls_max)
         membership = FixedMembership(name, self.ring.zones, self.pool.is_up)
-        actor = f"{name}-{directory.identity.generation}"
-        self.replication = Replication(settings, self.ring, clock, self.store, actor, self.pool, membership)
+        generation = directory.identity.generation
+        self.replication = Replication(settings, self.ring, clock, self.store, generation, self.pool, membership)
         self.listener = PeerListener(
             me, secret, settings.timeouts, clock, self.replication.replica.handle, self.pool.hurry,
             settings.limits.receive_bytes,
         )  # fmt: skip
         await self.listener.start(settings.peer_listen)
+        self.replication.start()
         self.http = HttpServer(self.replication)
         self.http_port = await self.http.start()
         log.info(
             "node.started", http=settings.http.listen, peers=settings.peer_listen, data_dir=settings.node.data_dir,
-            generation=directory.identity.generation, pid=os.getpid(),
+            generation=generation, pid=os.getpid(),
         )  # fmt: skip
 
     async def _check_ring(self) -> None:
         """Refuse to serve data that was placed by another ring: members cannot be changed by editing the settings."""
         known = self.store.fact("ring_digest")
+        if self.store.fact(STATE_FACT) is None:
+            await self.store.put_fact(STATE_FACT, first_state(is_new=known is None))
         if known is None:
             await self.store.put_fact("ring_digest", self.ring.digest)
         elif known != self.ring.digest:

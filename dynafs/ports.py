@@ -51,6 +51,13 @@ class RecordPage(NamedTuple):
     is_end: bool
 
 
+class RecordScan(NamedTuple):
+    """Stored (key, record) rows in key order. after: where to go on, None at the end."""
+
+    rows: list[tuple[bytes, bytes]]
+    after: bytes | None
+
+
 class Store(Protocol):
     """One node's disk. Futures resolve when the bytes are durable; they fail with StoreError."""
 
@@ -86,6 +93,18 @@ class Store(Protocol):
 
     async def list_records(self, bucket: str, prefix: str, delimiter: str, after: bytes, limit: int) -> RecordPage:
         """Return durable records in path order, skipping behind the first file of each common prefix."""
+        ...
+
+    async def scan_records(self, after: bytes, limit: int) -> RecordScan:
+        """Return records of all buckets in key order, behind a key."""
+        ...
+
+    def fact(self, name: str) -> bytes | None:
+        """Return something the node knows of itself."""
+        ...
+
+    def put_fact(self, name: str, value: bytes) -> Future[None]:
+        """Remember something of the node itself."""
         ...
 
     def clock_ceiling(self) -> int:

@@ -84,19 +84,24 @@ class LocalCluster:
         return settings
 
     async def start(self, *names: str, **changes: object) -> None:
-        for name in names or self.names:
-            self.nodes[name] = Node(self.settings(name, **changes))
-            await self.nodes[name].start()
+        await self.launch(*(names or self.names), **changes)
         await self.wait_connected()
 
+    async def launch(self, *names: str, **changes: object) -> None:
+        """Start nodes without waiting until they are of use."""
+        for name in names:
+            self.nodes[name] = Node(self.settings(name, **changes))
+            await self.nodes[name].start()
+
     async def wait_connected(self) -> None:
-        """Wait until every running node reaches every other running one."""
+        """Wait until every running node reaches every other running one, and a majority of new ones has met."""
+        is_majority = 2 * len(self.nodes) > len(self.names)
         async with ClientSession() as session:
             for name in self.nodes:
                 while True:
                     async with session.get(f"{self.url(name)}/v1/cluster") as response:
-                        up = (await response.json())["is_up"]
-                    if all(up[other] for other in self.nodes):
+                        seen = await response.json()
+                    if all(seen["is_up"][other] for other in self.nodes) and (seen["is_refilled"] or not is_majority):
                         break
 
     async def stop(self, *names: str) -> None:

@@ -1,6 +1,7 @@
 """`dynafs storage`: mending a stopped node's data directory."""
 
 from pathlib import Path
+from secrets import token_hex
 from typing import Annotated
 
 import typer
@@ -30,8 +31,10 @@ def rebuild(
     """Find every chunk in the segment files and index it anew."""
     try:
         settings = load_settings(config, {"DYNAFS_HTTP_TOKEN": "not-serving"})
-        with DataDirectory(Path(settings.node.data_dir), settings.cluster.id, settings.node.name, "0") as directory:
-            if from_scratch and (aside := set_index_aside(directory.path)) is not None:
+        with DataDirectory(
+            Path(settings.node.data_dir), settings.cluster.id, settings.node.name, token_hex(4)
+        ) as directory:
+            if from_scratch and (aside := set_index_aside(directory)) is not None:
                 out.print(f"the old index was moved to {aside}", soft_wrap=True, markup=False)
             count = rebuild_index(directory, settings.storage)
     except DynafsError as error:

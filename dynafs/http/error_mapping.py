@@ -20,6 +20,7 @@ STATUS: dict[type[errors.DynafsError], int] = {
     errors.ChunkUnavailable: 503,
     errors.PeerError: 503,
     errors.ClockSkewed: 503,
+    errors.ReplicaIncomplete: 503,
     errors.StoreFull: 507,
 }
 

@@ -14,6 +14,9 @@ import structlog
 CATALOGUE = {
     "node.started": "the node is listening",
     "node.stopped": "the node has closed its data directory",
+    "node.disk_lost": "a peer knew this node with another data directory; it answers no reads until it is refilled",
+    "node.refilled": "a node that started with an empty disk has pulled the records of its peers",
+    "node.refill_delayed": "a peer could not be pulled from; it is tried again (debug)",
     "node.failed": "the node cannot start or go on",
     "http.answered": "a client request was answered (debug)",
     "http.failed": "a client request met a bug of ours",

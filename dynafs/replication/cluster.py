@@ -1,5 +1,7 @@
 """The composed replication services of one node: what http and the composition root hold on to."""
 
+from functools import partial
+
 from dynafs.causality import HybridClock
 from dynafs.config import Settings
 from dynafs.ports import Clock, Membership, Peers, Store
@@ -13,6 +15,7 @@ from dynafs.replication.latency import LatencyTracker
 from dynafs.replication.listing import Lister
 from dynafs.replication.reach import Reach
 from dynafs.replication.records import RecordReader
+from dynafs.replication.refill import Refill
 from dynafs.replication.replica import Replica
 from dynafs.replication.stamps import StampSource
 from dynafs.replication.upload import Uploader
@@ -28,14 +31,15 @@ class Replication:
         ring: Ring,
         clock: Clock,
         store: Store,
-        actor: str,
+        generation: str,
         peers: Peers,
         membership: Membership,
     ) -> None:
-        """actor: who stamps this node's writes; another one for every data directory the node ever had."""
+        """generation: of the data directory; a node that lost its disk comes back with another, as another actor."""
         cluster, limits, timeouts = settings.cluster, settings.limits, settings.timeouts
         hedge_min_s = timeouts.hedge_min_ms / 1000
         self.settings, self.ring, self.membership = settings, ring, membership
+        actor = f"{settings.node.name}-{generation}"
         stamps = StampSource(HybridClock(actor, store.clock_ceiling()), clock, store, cluster.max_clock_skew_ms)
         self.replica = Replica(store, stamps, limits.listing_rows_max)
         self.reach = Reach(settings.node.name, ring, peers, membership, self.replica.handle, timeouts.request_s)
@@ -43,6 +47,8 @@ class Replication:
         self.chunks = ChunkKeeper(self.reach, store, LatencyTracker(hedge_min_s))
         self.committer = Committer(self.reach, self.records, stamps, clock)
         self.replica.committer = self.committer.serve
+        self.refill = Refill(self.reach, store, generation, partial(self.replica.merge_record, is_old=True))
+        self.replica.refill = self.refill
         self.buckets = Buckets(self.records, self.committer, cluster.n, settings.bucket_policy)
         wait_s = limits.admission_timeout_s
         self.seats = ByteBudget("upload seat", limits.upload_seat_bytes, wait_s)
@@ -57,13 +63,21 @@ class Replication:
         self.lister = Lister(self.reach, self.records, nodes, limits.listing_rows_max)
         self.inspector = Inspector(self.reach)
 
+    def start(self) -> None:
+        """Begin what goes on in the background; peers can be called now."""
+        self.refill.start()
+
     def has_quorum(self) -> bool:
-        """Return whether every partition has enough owners up for the cluster's default R and W."""
+        """Return whether this node may answer reads, and every partition has enough owners up for the cluster's default
+        R and W."""
+        if not self.refill.is_complete:
+            return False
         needed = max(self.settings.cluster.r, self.settings.cluster.w)
         up = {member.node for member in self.ring.members if self.membership.is_up(member.node)}
         return all(sum(node in up for node in owners) >= needed for owners in self.ring.owner_sets)
 
     async def close(self) -> None:
-        """Wait for repairs under way."""
+        """Wait for repairs under way; end the rest."""
+        await self.refill.close()
         await self.records.close()
         await self.chunks.close()

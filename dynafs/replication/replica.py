@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from typing import Protocol
 
 import msgspec
 
@@ -18,6 +19,7 @@ from dynafs.wire.messages import (
     CommitVersion,
     ListRecords,
     ListReply,
+    PullRecords,
     ReadChunk,
     ReadRecord,
     RecordReply,
@@ -31,6 +33,23 @@ from dynafs.wire.records import decode_record, encode_record, record_digest
 
 log = get_logger()
 
+
+class Refill(Protocol):
+    """What `replication.refill` does for a replica."""
+
+    def check(self, key: bytes) -> None:
+        """Raise ReplicaIncomplete when this node may have forgotten what it held under a key."""
+        ...
+
+    def check_all(self) -> None:
+        """Raise ReplicaIncomplete when this node may have forgotten anything."""
+        ...
+
+    async def serve(self, peer: str, request: PullRecords) -> Answer:
+        """Return the next records of partitions that the peer owns."""
+        ...
+
+
 Committer = Callable[[CommitVersion, bytes], Awaitable[Answer]]
 _STORED = Answer(Stored())
 
@@ -42,8 +61,10 @@ class Replica:
         self._store, self._stamps, self._listing_rows_max = store, stamps, listing_rows_max
         #: set by the composition root: coordinates a write for a gateway that owns no copy
         self.committer: Committer | None = None
+        #: set by the composition root: says what a node that started empty may answer, and serves those that did
+        self.refill: Refill | None = None
 
-    def handle(self, peer: str, request: Request, body: bytes | bytearray) -> Answer | Awaitable[Answer]:  # noqa: ARG002
+    def handle(self, peer: str, request: Request, body: bytes | bytearray) -> Answer | Awaitable[Answer]:
         """Serve one request; reads of what is cached are answered at once. Raises DynafsError."""
         match request:
             case ReadRecord():
@@ -62,10 +83,16 @@ class Replica:
                 if self.committer is None:
                     raise LocalProtocolError("this node does not coordinate writes")
                 return self.committer(request, bytes(body))
+            case PullRecords():
+                if self.refill is None:
+                    raise LocalProtocolError("this node does not refill others")
+                return self.refill.serve(peer, request)
 
     def _read_record(self, request: ReadRecord) -> Answer:
         if request.wall_ms:
             self._stamps.check(hybrid_time(request.wall_ms))
+        if self.refill is not None:
+            self.refill.check(request.key)
         data = self._store.read_record(request.key)
         context = dict(self._decode_stored(data).context) if request.context else {}
         return Answer(RecordReply(record_digest(data), context), data if request.whole else b"")
@@ -77,12 +104,15 @@ class Replica:
             log.error("record.corrupt", error=str(error))  # noqa: TRY400  the error says it all
             raise StoreCorrupt("a stored record fails its checksum") from error
 
-    def merge_record(self, key: bytes, data: bytes) -> "asyncio.Future[None]":
-        """Merge a record into what is held; the future resolves when all is durable. Raises when it is damaged."""
+    def merge_record(self, key: bytes, data: bytes, *, is_old: bool = False) -> "asyncio.Future[None]":
+        """Merge a record into what is held; the future resolves when all is durable. Raises when it is damaged.
+
+        is_old: another owner holds it already, so its stamps are not judged again.
+        """
         incoming = decode_record(data)
         held_data = self._store.latest_record(key)
         held = self._decode_stored(held_data)
-        if incoming.time_max > held.time_max:
+        if incoming.time_max > held.time_max and not is_old:
             # A stamp from the far future is kept out; one that got in with the clocks of the day before is no news.
             self._stamps.check(incoming.time_max)
         if incoming.absorbs(held):
@@ -108,6 +138,8 @@ class Replica:
         return Answer(ChunkStates([self._store.chunk_state(one) for one in ids]))
 
     async def _list_records(self, request: ListRecords) -> Answer:
+        if self.refill is not None:
+            self.refill.check_all()
         limit = min(request.limit, self._listing_rows_max)
         page = await self._store.list_records(request.bucket, request.prefix, request.delimiter, request.after, limit)
         rows = [(path, _without_contents(self._decode_stored(data))) for path, data in page.records]

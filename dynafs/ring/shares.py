@@ -5,7 +5,7 @@ more than that, the surplus flows to the others in proportion to their weights (
 (nodes inside zones), so filling them greedily is exact, and a placement with every load rounded up or down exists.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from dynafs.ring.ring import Member
 
@@ -33,34 +33,43 @@ def fair_shares(members: tuple[Member, ...], partition_count: int, n: int) -> di
     fixed: dict[str, float] = {}
     while True:
         level = _level(members, fixed, n * partition_count)
-        capped = _newly_capped(members, fixed, level, partition_count, zone_limit)
+        # The level only rises, so a zone that is full now stays full, whatever its nodes were given before.
+        capped = _full_zone(members, fixed, level, partition_count, zone_limit) or {
+            m.node: float(partition_count)
+            for m in members
+            if m.node not in fixed and level * m.weight > partition_count
+        }
         if not capped:
             return {m.node: fixed.get(m.node, level * m.weight) for m in members}
         fixed.update(capped)
 
 
-def _level(members: tuple[Member, ...], fixed: Mapping[str, float], total: float) -> float:
+def _level(members: Iterable[Member], fixed: Mapping[str, float], total: float) -> float:
+    """Return the share per weight of the nodes that are not fixed."""
+    members = list(members)
     free_weight = sum(m.weight for m in members if m.node not in fixed)
-    return (total - sum(fixed.values())) / free_weight if free_weight else 0.0
+    taken = sum(fixed[m.node] for m in members if m.node in fixed)
+    return (total - taken) / free_weight if free_weight else 0.0
 
 
-def _newly_capped(
-    members: tuple[Member, ...],
-    fixed: Mapping[str, float],
-    level: float,
-    node_limit: float,
-    zone_limit: float,
+def _full_zone(
+    members: tuple[Member, ...], fixed: Mapping[str, float], level: float, node_limit: float, zone_limit: float
 ) -> dict[str, float]:
-    """Return the shares that hit a cap at this water level: single nodes first, whole zones after."""
-    over = {m.node: node_limit for m in members if m.node not in fixed and level * m.weight > node_limit}
-    if over:
-        return over
+    """Return the shares inside the first zone that asks for more than it may hold at this level; empty when none."""
     for zone in zone_sizes(members):
         inside = [m for m in members if m.zone == zone]
-        free = [m for m in inside if m.node not in fixed]
-        taken = sum(fixed.get(m.node, 0.0) for m in inside)
-        free_weight = sum(m.weight for m in free)
-        if free and taken + level * free_weight > zone_limit * (1 + 1e-12):
-            room = zone_limit - taken
-            return {m.node: min(node_limit, room * m.weight / free_weight) for m in free}
+        asked = sum(fixed.get(m.node, min(level * m.weight, node_limit)) for m in inside)
+        if asked > zone_limit * (1 + 1e-12):
+            return _fill(inside, zone_limit, node_limit)
     return {}
+
+
+def _fill(members: list[Member], total: float, node_limit: float) -> dict[str, float]:
+    """Return shares of a total in proportion to weights, none above the limit."""
+    fixed: dict[str, float] = {}
+    while True:
+        level = _level(members, fixed, total)
+        over = [m.node for m in members if m.node not in fixed and level * m.weight > node_limit]
+        if not over:
+            return {m.node: fixed.get(m.node, level * m.weight) for m in members}
+        fixed.update(dict.fromkeys(over, node_limit))

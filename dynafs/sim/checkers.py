@@ -163,6 +163,15 @@ class NoErrors:
                 raise PromiseBroken(self.name, f"{node} logged {event} {fields}")
 
 
+def is_converged(world: World, history: History) -> bool:
+    """Return whether every copy of everything is where it belongs."""
+    try:
+        Converged().check(world, history)
+    except PromiseBroken:
+        return False
+    return True
+
+
 def check_limits(world: World) -> None:
     """Raise PromiseBroken when a running node holds more than it may, at any moment of the run."""
     for name in world.running:

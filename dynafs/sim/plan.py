@@ -15,7 +15,7 @@ FaultKind = Literal[
     "clock_jump", "storm", "rot", "lost_disk",
 ]  # fmt: skip
 #: Faults that destroy what was durable. One node a run may suffer them: quorums promise no more.
-DAMAGE: tuple[FaultKind, ...] = ("rot",)
+DAMAGE: tuple[FaultKind, ...] = ("rot", "lost_disk")
 PASSING: tuple[FaultKind, ...] = (
     "kill", "power_cut", "pause", "partition", "one_way", "clog", "slow_link", "slow_disk", "full_disk", "sync_failure",
     "clock_jump", "storm",

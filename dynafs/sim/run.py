@@ -15,6 +15,7 @@ from dynafs.sim.checkers import (
     NothingPending,
     StampsOrdered,
     check_limits,
+    is_converged,
     leftovers,
     newest_of,
 )
@@ -46,6 +47,9 @@ class Outcome:
     checker: str = ""
     failure: str = ""
 
+
+#: Rounds of last reads.
+READ_ROUNDS_MAX = 4
 
 Script = Callable[[World, History], Awaitable[None]]
 
@@ -86,6 +90,8 @@ def run_script(
                 watch.result()
         except SimulationError as error:
             outcome.checker, outcome.failure = str(error.evidence.get("checker", error.code)), error.message
+            if world.crashes:
+                outcome.checker, outcome.failure = "errors", f"a bug in a callback: {world.crashes[0]}; {error.message}"
         finally:
             watch.cancel()
             for name in world.running:
@@ -139,12 +145,22 @@ async def _act(world: World, history: History, number: int, steps: tuple[Step, .
 async def settle(world: World, history: History) -> None:
     """End all faults, wait for quiet, then read every file through every node with all owners asked.
 
+    A read mends a few chunks at most and leaves the rest to the next one, so there are some rounds of them.
     Raises SimulationStuck when quiet does not come or a file stays unreadable.
     """
     world.end_faults()
     await world.wait_connected()
     await _wait_quiet(world)
     await _wait_for_clocks(world, history)
+    for _ in range(READ_ROUNDS_MAX):
+        await _read_all(world, history)
+        await _wait_quiet(world)
+        if is_converged(world, history):
+            break
+
+
+async def _read_all(world: World, history: History) -> None:
+    """Read every file and list every bucket through every node."""
     reader = SimClient(world, history, "last reader")
     for name in sorted(history.files):
         bucket, _, path = name.partition("/")
@@ -159,7 +175,6 @@ async def settle(world: World, history: History) -> None:
         for node in world.names:
             if not await reader.list(node, bucket):
                 raise SimulationStuck(f"{bucket} cannot be listed through {node}")
-    await _wait_quiet(world)
 
 
 async def _wait_for_clocks(world: World, history: History) -> None:

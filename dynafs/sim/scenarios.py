@@ -213,6 +213,47 @@ async def crash_of_all_nodes(stage: Stage) -> None:
 
 
 @scenario()
+async def lost_disk(stage: Stage) -> None:
+    """A node that acknowledged a write comes back with an empty disk, while an owner that missed the write is there.
+
+    The empty node must not swear that the file never was: it refuses until it has pulled its peers' records.
+    """
+    await stage.put("n1", "f", "old", LARGE)
+    stage.world.partition(["n1", "n2"], ["n3"])
+    await asyncio.sleep(4.0)
+    expect(await stage.put("n1", "f", "new", LARGE), "two owners of three cannot write")
+    stage.world.cut_power("n2")
+    stage.world.nodes["n2"].replace_disk()
+    stage.world.start("n2")
+    stage.world.network.heal()
+    stage.world.partition(["n1"], ["n2", "n3"])
+    for _ in range(20):
+        expect(not await stage.get("n3", "f"), "an owner that forgot and one that never knew answered a read")
+        await asyncio.sleep(1.0)
+    stage.world.network.heal()
+    await stage.world.wait_connected()
+    expect(await stage.get("n3", "f") and stage.last("f") == "new", "the file is not what was acknowledged")
+    expect(stage.world.nodes["n2"].store.read_record(FileName("demo", "f").key), "the empty node got no record")
+
+
+@scenario(WorldOptions(nodes=3))
+async def founding_without_one_member(stage: Stage) -> None:
+    """A new cluster serves as soon as a majority is there; the member that comes later learns what it missed."""
+    stage.world.cut_power("n3")
+    for node in stage.world.nodes.values():
+        if node.is_running:
+            stage.world.cut_power(node.name)
+        node.replace_disk()
+    stage.world.start("n1", "n2")
+    await stage.world.wait_connected("n1", "n2")
+    expect(await stage.put("n1", "f", "v"), "two of three new nodes cannot write")
+    expect(await stage.get("n2", "f"), "two of three new nodes cannot read")
+    stage.world.start("n3")
+    await stage.world.wait_connected()
+    expect(stage.world.nodes["n3"].store.read_record(FileName("demo", "f").key), "the late member got no record")
+
+
+@scenario()
 async def bit_rot_on_one_copy(stage: Stage) -> None:
     """A bit of every chunk on one disk flips. No client ever sees it, and reading puts good copies back."""
     await stage.put("n1", "f", "v", LARGE)

@@ -93,9 +93,11 @@ class SimNode:
         others = [name for name in world.names if name != self.name]
         self.peers = SimPeers(life, world.network, others, settings.timeouts, settings.limits.peer_calls_max)
         membership = FixedMembership(self.name, world.ring.zones, self.peers.is_up)
-        actor = f"{self.name}-g{self.generation}"
-        self.replication = Replication(settings, world.ring, self.clock, self.store, actor, self.peers, membership)
+        self.replication = Replication(
+            settings, world.ring, self.clock, self.store, f"g{self.generation}", self.peers, membership
+        )
         self.peers.start(self.replication.replica.handle)
+        self.replication.start()
 
     def stop(self, *, is_dark: bool) -> None:
         """End the life. is_dark: the power failed, so what was not synced is partly lost and nobody is told."""
@@ -205,13 +207,17 @@ class World:
         self.start()
 
     async def wait_connected(self, *names: str) -> None:
-        """Wait until the running nodes (or those named) all reach each other. Raises SimulationStuck."""
+        """Wait until the running nodes (or those named) reach each other and answer reads. Raises SimulationStuck."""
         names = names or tuple(self.running)
         deadline_s = self.loop.time() + CONNECT_MAX_S
-        while not all(self.nodes[a].peers.is_up(b) for a in names for b in names if a != b):
+        while not all(self._is_ready(name, names) for name in names):
             if self.loop.time() > deadline_s:
                 raise SimulationStuck(f"{names} did not find each other within {CONNECT_MAX_S} s")
             await asyncio.sleep(0.1)
+
+    def _is_ready(self, name: str, names: Sequence[str]) -> bool:
+        node = self.nodes[name]
+        return node.replication.refill.is_complete and all(node.peers.is_up(one) for one in names if one != name)
 
     def owners(self, key_hash: bytes) -> tuple[str, ...]:
         """Return the owners of a file's hash or a chunk's id."""

@@ -17,6 +17,7 @@ import msgspec
 from dynafs.errors import StoreRefused
 
 DIRECTORY_FORMAT = 1
+GENERATION_SIZE_BYTES = 4
 
 
 class Identity(msgspec.Struct, frozen=True):
@@ -81,7 +82,16 @@ class DataDirectory:
                 f"{self.path} belongs to node {identity.node} of cluster {identity.cluster}, "
                 f"not to node {node} of cluster {cluster}"
             )
+        if not self.index_path.exists():
+            # The records went with the index, so what this node acknowledged is not all here any more.
+            identity = msgspec.structs.replace(identity, generation=new_generation)
+            write_durably(path, msgspec.json.format(msgspec.json.encode(identity)))
         return identity
+
+    def renew(self, generation: str) -> None:
+        """Become a new generation: what this node acknowledged before is not all here any more."""
+        self.identity = msgspec.structs.replace(self.identity, generation=generation)
+        write_durably(self.path / "dynafs.json", msgspec.json.format(msgspec.json.encode(self.identity)))
 
     def close(self) -> None:
         """Release the lock."""

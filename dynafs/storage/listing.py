@@ -1,7 +1,7 @@
 """Listing: walk the records of a bucket in path order, seeking past what a delimiter hides."""
 
 from dynafs.files.name import common_prefix
-from dynafs.ports import ListedRecord, RecordPage
+from dynafs.ports import ListedRecord, RecordPage, RecordScan
 from dynafs.storage.disk import Index
 from dynafs.wire.records import decode_record
 
@@ -40,6 +40,18 @@ def list_records(index: Index, bucket: str, prefix: str, delimiter: str, after: 
         except StopIteration:
             item = None
     return RecordPage(found, is_end=True)
+
+
+def scan_records(index: Index, after: bytes, limit: int) -> RecordScan:
+    """Return up to `limit` records behind a key, of all buckets."""
+    rows: list[tuple[bytes, bytes]] = []
+    size_bytes = 0
+    for key, data in index.scan("records", after + b"\0" if after else b""):
+        if len(rows) >= limit or size_bytes >= PAGE_SIZE_BYTES_MAX:
+            return RecordScan(rows, rows[-1][0] if rows else after)
+        rows.append((key, data))
+        size_bytes += len(data)
+    return RecordScan(rows, None)
 
 
 def _is_file(data: bytes) -> bool:

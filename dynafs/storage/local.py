@@ -11,10 +11,10 @@ from dynafs.config import StorageSettings
 from dynafs.errors import ChunkCorrupt, ChunkMismatch, ChunkMissing, DynafsError
 from dynafs.observe import metrics
 from dynafs.observe.events import get_logger
-from dynafs.ports import Body, RecordPage
+from dynafs.ports import Body, RecordPage, RecordScan
 from dynafs.storage.commit import CommitLane
 from dynafs.storage.disk import Batch, ChunkPlace, Disk
-from dynafs.storage.listing import list_records
+from dynafs.storage.listing import list_records, scan_records
 from dynafs.storage.recovery import indexed_key, recover
 from dynafs.storage.segments import SegmentFiles
 from dynafs.wire.segments import chunk_id_of, encode_entry_header
@@ -301,6 +301,10 @@ class LocalStore:
     async def list_records(self, bucket: str, prefix: str, delimiter: str, after: bytes, limit: int) -> RecordPage:
         """Return durable records in path order, skipping behind the first file of each common prefix."""
         return await self._disk.read(list_records, self._index, bucket, prefix, delimiter, after, limit)
+
+    async def scan_records(self, after: bytes, limit: int) -> RecordScan:
+        """Return records of all buckets in key order, behind a key."""
+        return await self._disk.read(scan_records, self._index, after, limit)
 
     async def close(self) -> None:
         """Commit what is queued and close everything."""

@@ -1,11 +1,12 @@
 """Mending a stopped node's data directory by hand."""
 
+import os
 import shutil
 import time
 from pathlib import Path
 
 from dynafs.config import StorageSettings
-from dynafs.storage.directory import DataDirectory
+from dynafs.storage.directory import GENERATION_SIZE_BYTES, DataDirectory
 from dynafs.storage.index import RocksIndex
 from dynafs.storage.posix import PosixSegments
 from dynafs.storage.recovery import rebuild
@@ -20,11 +21,15 @@ def rebuild_index(directory: DataDirectory, settings: StorageSettings) -> int:
         index.close()
 
 
-def set_index_aside(path: Path) -> Path | None:
-    """Move an index that cannot be opened out of the way; return where it went, None when there was none."""
-    index_path = path / "index"
-    if not index_path.exists():
+def set_index_aside(directory: DataDirectory) -> Path | None:
+    """Move an index that cannot be opened out of the way; return where it went, None when there was none.
+
+    The records and the clock's ceiling are lost with it, so the directory becomes a new generation first: its stamps
+    are another actor's, and it is refilled before it answers reads.
+    """
+    if not directory.index_path.exists():
         return None
-    aside = path / f"index.aside-{int(time.time())}"
-    shutil.move(index_path, aside)
+    directory.renew(os.urandom(GENERATION_SIZE_BYTES).hex())
+    aside = directory.path / f"index.aside-{int(time.time())}"
+    shutil.move(directory.index_path, aside)
     return aside

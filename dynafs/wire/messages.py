@@ -95,6 +95,25 @@ class ListReply(Message, frozen=True):
     is_end: bool
 
 
+class PullRecords(Message, frozen=True):
+    """Your records behind a key, of partitions that I own. generation: of my data directory."""
+
+    after: bytes
+    limit: int
+    generation: str
+
+
+class PulledRecords(Message, frozen=True):
+    """Body: [(key, record)]. after: where to go on, None at the end.
+
+    knows_other: you were here with another generation. generation: of the answering node's data directory.
+    """
+
+    after: bytes | None
+    knows_other: bool
+    generation: str
+
+
 class CommitVersion(Message, frozen=True):
     """Coordinate this write for me: stamp the version in the body and store it at w owners.
 
@@ -122,8 +141,8 @@ class ErrorReply(Message, frozen=True):
     evidence: dict[str, Any] = {}
 
 
-Request = ReadRecord | StoreRecord | StoreChunk | ReadChunk | StatChunks | ListRecords | CommitVersion
-Reply = RecordReply | Stored | ChunkReply | ChunkStates | ListReply | CommitReply
+Request = ReadRecord | StoreRecord | StoreChunk | ReadChunk | StatChunks | ListRecords | CommitVersion | PullRecords
+Reply = RecordReply | Stored | ChunkReply | ChunkStates | ListReply | CommitReply | PulledRecords
 
 M = TypeVar("M")
 

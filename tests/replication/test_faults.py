@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import shutil
 import time
 from pathlib import Path
 
@@ -28,6 +29,12 @@ async def put(session: ClientSession, url: str, contents: bytes) -> int:
 async def get(session: ClientSession, url: str) -> tuple[int, bytes]:
     async with session.get(url) as response:
         return response.status, await response.read()
+
+
+async def failed(session: ClientSession, url: str) -> dict[str, object]:
+    async with session.get(url) as response:
+        assert response.status == 503
+        return (await response.json())["error"]
 
 
 def held(cluster, node: str, path: str) -> int | None:
@@ -243,3 +250,29 @@ async def test_frozen_owner_costs_a_hedge_not_the_deadline(cluster, session: Cli
         assert await put(session, cluster.file_url(f"demo/f{i}"), os.urandom(100_000)) == 201
         assert await get(session, cluster.file_url("demo/a", "n3")) == (200, b"x")
     assert time.monotonic() - started < 4.0
+
+
+async def test_node_that_lost_its_disk_refuses_reads_until_it_is_refilled(
+    make_cluster, session: ClientSession, events: list[dict]
+) -> None:
+    """An owner that forgot a write and one that missed it must not agree that it never was."""
+    cluster = make_cluster(timeouts={"request_s": 0.5, "reconnect_max_s": 0.1})
+    await cluster.start()
+    assert await put(session, cluster.file_url("demo/f"), b"old") == 201
+    await cluster.stop("n3")
+    assert await put(session, cluster.file_url("demo/f"), b"new") == 201
+    await cluster.stop("n1", "n2")
+    shutil.rmtree(cluster.path / "n2")
+    await cluster.launch("n2", "n3")
+    refused = {"n1": "peer_unreachable", "n2": "replica_incomplete"}
+    for name in ("n2", "n3"):
+        async with asyncio.timeout(WITHIN_S):
+            while (told := await failed(session, cluster.file_url("demo/f", name)))["failures"] != refused:
+                assert told["code"] == "read_quorum_lost"
+    async with session.get(f"{cluster.url('n2')}/readyz") as response:
+        assert response.status == 503
+    await cluster.start("n1")
+    await cluster.stop("n1")
+    for name in ("n2", "n3"):
+        assert await get(session, cluster.file_url("demo/f", name)) == (200, b"new")
+    assert {"node.disk_lost", "node.refilled"} <= {event["event"] for event in events}

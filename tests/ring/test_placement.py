@@ -61,6 +61,7 @@ def must_move(before: Ring, after: Ring) -> float:
 @big
 @given(clusters(), st.sampled_from([256, 1024]))
 @example(tuple(Member(f"n{i}", f"z{i % 3}", 1.0 + i % 3 * 0.5) for i in range(200)), 4096)
+@example((Member("n0", "z0", 3.0), Member("n1", "z1", 1.0), Member("n2", "z2", 1.0), Member("n3", "z0", 3.0)), 256)
 def test_place_any_cluster_keeps_zones_apart_and_loads_within_one(members: tuple[Member, ...], count: int) -> None:
     """Copies sit in distinct zones while there are enough, and no node is more than one partition over its share."""
     check_rules(place(members, count, 3))

@@ -26,9 +26,11 @@ async def test_index_is_rebuilt_from_segments_alone(posix_box) -> None:
     bodies = [os.urandom(300_000) for _ in range(6)]
     ids = [await put(store, body) for body in bodies]
     await posix_box.close()
-    assert set_index_aside(posix_box.path) is not None
     with DataDirectory(posix_box.path, "c", "n1", "x") as directory:
+        before = directory.identity.generation
+        assert set_index_aside(directory) is not None
         assert rebuild_index(directory, StorageSettings()) == 6
+        assert directory.identity.generation != before
     store = posix_box.open()
     assert [bytes(await store.read_chunk(one)) for one in ids] == bodies
 
@@ -49,10 +51,13 @@ async def test_directory_in_use_or_of_another_node_is_refused(posix_box) -> None
 
 
 async def test_generation_is_kept_and_new_for_an_empty_directory(tmp_path: Path) -> None:
-    """A node that lost its disk comes back as another actor."""
+    """A node that lost its disk, or only its index, comes back as another actor."""
     with DataDirectory(tmp_path / "a", "c", "n1", "first") as directory:
         assert directory.identity.generation == "first"
     with DataDirectory(tmp_path / "a", "c", "n1", "second") as directory:
-        assert directory.identity.generation == "first"
+        assert directory.identity.generation == "second"
+        directory.index_path.mkdir()
+    with DataDirectory(tmp_path / "a", "c", "n1", "third") as directory:
+        assert directory.identity.generation == "second"
     with DataDirectory(tmp_path / "b", "c", "n1", "second") as directory:
         assert directory.identity.generation == "second"

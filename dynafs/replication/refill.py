@@ -1,0 +1,192 @@
+"""Refill: a node that starts with an empty disk answers no reads until it knows what it may have forgotten.
+
+Problem: a node that acknowledged writes and lost its disk would swear that they never were; together with one stale
+owner that makes a read quorum.
+
+Rule: an empty data directory is a new generation of its node. It takes writes at once, but refuses to tell what it
+holds of a partition until it has pulled the records of every other owner of that partition. Peers remember under which
+generation they first met each node. If one of them knew this node under another, its disk was lost, and it first waits
+until every operation that may have counted an answer of its former self is decided. If none did and a majority
+answered, the cluster is being founded, and members that are not there yet are not waited for.
+
+Alternatives: refilling on demand cannot know what to ask for; counting the node and hoping is what Riak's and Swift's
+fresh disks do. Two disks lost at once with W = 2 lose data whatever is done here.
+
+Tested by the scenario `lost-disk` and by random plans with lost disks in the simulator, and with real nodes.
+"""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+
+import msgspec
+
+from dynafs.errors import DynafsError, ReplicaIncomplete
+from dynafs.observe.events import get_logger
+from dynafs.ports import Answer, Store
+from dynafs.replication.reach import Reach, failure_code
+from dynafs.ring import file_hash
+from dynafs.wire.messages import PulledRecords, PullRecords
+
+log = get_logger()
+
+STATE_FACT, MET_FACT = "refill", "met:"
+#: How often to look for peers that came up, and the longest pause after one could not be pulled from.
+LOOK_S = 0.05
+RETRY_S_MAX = 2.0
+#: Records asked for at once.
+PAGE_RECORDS = 256
+#: Deadlines of one operation after which no answer of a former self counts any more: a read that met it, asked others
+#: for whole records and then repaired takes three.
+DECIDED_DEADLINES = 3
+
+Merge = Callable[[bytes, bytes], "asyncio.Future[None]"]
+_Rows = list[tuple[bytes, bytes]]
+
+
+class RefillState(msgspec.Struct):
+    """What is durable of a refill. pulled: peers whose records are all here. is_lost: a peer knew a former self."""
+
+    is_complete: bool = False
+    is_lost: bool = False
+    pulled: list[str] = []
+
+
+def first_state(*, is_new: bool) -> bytes:
+    """Return what STATE_FACT begins as: in an empty directory, or in one that is older than refills."""
+    return msgspec.json.encode(RefillState(is_complete=not is_new))
+
+
+class Refill:
+    """Pulls a new node's records from its peers, and serves peers that do so."""
+
+    def __init__(self, reach: Reach, store: Store, generation: str, merge: Merge) -> None:
+        """generation: of this data directory. merge: makes one record part of what is held."""
+        self._reach, self._store, self._generation, self._merge = reach, store, generation, merge
+        self._others = [member.node for member in reach.ring.members if member.node != reach.me]
+        stored = store.fact(STATE_FACT)
+        self._state = RefillState() if stored is None else msgspec.json.decode(stored, type=RefillState)
+        if not self._others:
+            self._state.is_complete = True
+        self._task: asyncio.Task[None] | None = None
+        #: peers that answered in this life
+        self._answered: dict[str, None] = {}
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether this node may answer every read."""
+        return self._state.is_complete
+
+    def check(self, key: bytes) -> None:
+        """Raise ReplicaIncomplete when this node may have forgotten what it held under a key."""
+        if self._state.is_complete:
+            return
+        here = (*self._state.pulled, self._reach.me)
+        missing = [node for node in self._reach.owners(file_hash(key)) if node not in here]
+        if missing:
+            raise ReplicaIncomplete(missing)
+
+    def check_all(self) -> None:
+        """Raise ReplicaIncomplete when this node may have forgotten anything."""
+        if not self._state.is_complete:
+            raise ReplicaIncomplete([node for node in self._others if node not in self._state.pulled])
+
+    def start(self) -> None:
+        """Refill in the background if that is needed; else only make ourselves known to peers that never met us."""
+        self._task = asyncio.create_task(self._greet() if self._state.is_complete else self._run())
+
+    async def _greet(self) -> None:
+        """Ask every peer for no records at all, so that both sides remember whom they met."""
+        strangers = [node for node in self._others if self._store.fact(MET_FACT + node) is None]
+        while strangers:
+            for node in list(strangers):
+                with suppress(DynafsError):
+                    answer = await self._reach.ask(node, PullRecords(b"", 0, self._generation))
+                    assert isinstance(answer.message, PulledRecords)
+                    await self._meet(node, answer.message.generation)
+                    strangers.remove(node)
+            await asyncio.sleep(RETRY_S_MAX)
+
+    async def close(self) -> None:
+        """Stop; the next start goes on with the peers that are missing."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _run(self) -> None:
+        if self._state.is_lost:
+            await self._wait_decided()
+        pause_s = LOOK_S
+        while not self._state.is_complete:
+            pulled = [await self._try(node) for node in self._others if self._is_wanted(node)]
+            if self._is_enough():
+                complete = msgspec.structs.replace(self._state, is_complete=True)
+                await self._store.put_fact(STATE_FACT, msgspec.json.encode(complete))
+                self._state = complete
+                log.info("node.refilled", pulled=self._state.pulled, is_lost=self._state.is_lost)
+                return
+            pause_s = LOOK_S if all(pulled) else min(2 * pause_s, RETRY_S_MAX)
+            await asyncio.sleep(pause_s)
+
+    def _is_wanted(self, node: str) -> bool:
+        return node not in self._state.pulled and self._reach.membership.is_up(node)
+
+    def _is_enough(self) -> bool:
+        if len(self._state.pulled) == len(self._others):
+            return True
+        return not self._state.is_lost and 2 * (len(self._answered) + 1) > len(self._others) + 1
+
+    async def _try(self, node: str) -> bool:
+        try:
+            await self._pull(node)
+        except DynafsError as error:
+            log.debug("node.refill_delayed", peer=node, code=failure_code(error))
+            return False
+        return True
+
+    async def _pull(self, node: str) -> None:
+        after: bytes | None = b""
+        while after is not None:
+            request = PullRecords(after, PAGE_RECORDS, self._generation)
+            answer = await self._reach.ask(node, request, is_bulk=True)
+            reply = answer.message
+            assert isinstance(reply, PulledRecords)
+            self._answered[node] = None
+            await self._meet(node, reply.generation)
+            if reply.knows_other and not self._state.is_lost:
+                await self._note_loss()
+                after = b""
+                continue
+            rows = msgspec.msgpack.decode(answer.body, type=_Rows)
+            await asyncio.gather(*(self._merge(key, data) for key, data in rows))
+            after = reply.after
+        self._state.pulled.append(node)
+        await self._keep()
+
+    async def _note_loss(self) -> None:
+        """Start over once every write that counted our former self has been decided, one way or the other."""
+        log.warning("node.disk_lost", generation=self._generation)
+        self._state.is_lost, self._state.pulled = True, []
+        await self._keep()
+        await self._wait_decided()
+
+    async def _wait_decided(self) -> None:
+        await asyncio.sleep(DECIDED_DEADLINES * self._reach.timeout_s)
+
+    async def _keep(self) -> None:
+        await self._store.put_fact(STATE_FACT, msgspec.json.encode(self._state))
+
+    async def _meet(self, node: str, generation: str) -> bool:
+        """Remember a node's generation, the first we hear of; return whether that was another one."""
+        known = self._store.fact(MET_FACT + node)
+        if known is None:
+            await self._store.put_fact(MET_FACT + node, generation.encode())
+        return known not in (None, generation.encode())
+
+    async def serve(self, peer: str, request: PullRecords) -> Answer:
+        """Return the next records of partitions that the peer owns."""
+        knows_other = await self._meet(peer, request.generation)
+        page = await self._store.scan_records(request.after, min(request.limit, PAGE_RECORDS))
+        rows = [(key, data) for key, data in page.rows if peer in self._reach.owners(file_hash(key))]
+        reply = PulledRecords(page.after, knows_other, self._generation)
+        return Answer(reply, msgspec.msgpack.encode(rows))
