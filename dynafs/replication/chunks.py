@@ -95,6 +95,11 @@ class ChunkKeeper:
             metrics.chunks_repaired.inc()
             log.info("chunk.repaired", chunk=request.chunk_id.hex(), node=node)
 
+    @property
+    def repair_count(self) -> int:
+        """Repairs under way."""
+        return len(self._repairs)
+
     async def close(self) -> None:
         """Wait for repairs under way."""
         await asyncio.gather(*self._repairs, return_exceptions=True)

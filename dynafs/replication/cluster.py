@@ -76,6 +76,11 @@ class Replication:
         up = {member.node for member in self.ring.members if self.membership.is_up(member.node)}
         return all(sum(node in up for node in owners) >= needed for owners in self.ring.owner_sets)
 
+    @property
+    def repair_count(self) -> int:
+        """Repairs of records and chunks under way."""
+        return self.records.repair_count + self.chunks.repair_count
+
     async def close(self) -> None:
         """Wait for repairs under way; end the rest."""
         await self.refill.close()

@@ -180,6 +180,11 @@ class RecordReader:
         for node, code in fold.failed.items():
             log.warning("record.repair_failed", key=key.decode(errors="replace"), node=node, code=code)
 
+    @property
+    def repair_count(self) -> int:
+        """Repairs under way."""
+        return len(self._repairs)
+
     async def close(self) -> None:
         """Wait for repairs under way."""
         await asyncio.gather(*self._repairs, return_exceptions=True)

@@ -5,15 +5,14 @@ from collections.abc import Sequence
 from typing import ClassVar, Protocol
 
 from dynafs.files import FileName, Version
+from dynafs.files.name import common_prefix
+from dynafs.replication import chunks, records
 from dynafs.ring import file_hash
 from dynafs.sim.errors import PromiseBroken
 from dynafs.sim.history import History, SeenListing
 from dynafs.sim.linearizability import Operation, first_violation, is_linearizable
 from dynafs.sim.world import World
 from dynafs.wire.records import decode_record
-
-#: Most repairs a node may have under way: the limits of replication.records and replication.chunks.
-REPAIRS_MAX = 64
 
 
 class Checker(Protocol):
@@ -87,39 +86,42 @@ class ListingsComplete:
     def check(self, world: World, history: History) -> None:  # noqa: ARG002
         """Weigh every listing against every file of its bucket."""
         for seen in history.listings:
-            if list(seen.paths) != sorted(set(seen.paths), key=str.encode):
-                raise PromiseBroken(self.name, f"a listing of {seen.bucket} is out of order: {seen.paths}")
+            for rows in (seen.paths, seen.prefixes):
+                if list(rows) != sorted(set(rows), key=str.encode):
+                    raise PromiseBroken(self.name, f"a listing of {seen.bucket} is out of order: {rows}")
             for file, operations in history.files.items():
                 bucket, _, path = file.partition("/")
                 if bucket == seen.bucket and path.startswith(seen.prefix):
                     self._check_one(file, path, operations, seen)
 
     def _check_one(self, file: str, path: str, operations: Sequence[Operation], seen: SeenListing) -> None:
-        called, returned, is_listed = seen.called, seen.returned, path in seen.paths
         writes = [one for one in operations if one.kind == "write"]
-        before = [one for one in writes if one.returned < called]
+        before = [one for one in writes if one.returned < seen.called]
         last = max((one.called for one in before), default=-1.0)
         # Writes that may be in force at some moment of the listing.
-        possible = [one for one in writes if one.called < returned and one.returned >= last]
+        possible = [one for one in writes if one.called < seen.returned and one.returned >= last]
+        folded = common_prefix(path, seen.prefix, seen.delimiter)
+        is_listed = folded in seen.prefixes if folded else path in seen.paths
         if not is_listed and before and all(one.value is not None for one in possible):
-            raise PromiseBroken(self.name, f"{file} was acknowledged before {called:.3f} and is not listed")
-        if is_listed and all(one.value is None for one in possible):
-            raise PromiseBroken(self.name, f"{file} is listed at {called:.3f} though it is deleted or never was")
+            raise PromiseBroken(self.name, f"{file} was acknowledged before {seen.called:.3f} and is not listed")
+        # A folded prefix may stand for another file.
+        if is_listed and not folded and all(one.value is None for one in possible):
+            raise PromiseBroken(self.name, f"{file} is listed at {seen.called:.3f} though it is deleted or never was")
 
 
 class Converged:
-    """All owners of a file hold the same newest version, and all owners of its chunks hold good copies of them."""
+    """All owners of a file hold the same record, byte for byte, and all owners of its chunks hold good copies."""
 
     name = "convergence"
 
     def check(self, world: World, history: History) -> None:
         """Look into every platter."""
         for file in history.files:
-            versions = held_by_owners(world, file)
-            stamps = {name: version.stamp if version else None for name, version in versions.items()}
-            if len(set(stamps.values())) > 1:
-                raise PromiseBroken(self.name, f"the owners of {file} hold different versions: {stamps}")
-            newest = next(iter(versions.values()))
+            records = held_by_owners(world, file)
+            if len(set(records.values())) > 1:
+                told = {name: decode_record(data) for name, data in records.items()}
+                raise PromiseBroken(self.name, f"the owners of {file} hold different records: {told}")
+            newest = newest_of(world, file)
             if newest is not None and newest.manifest is not None:
                 self._check_chunks(world, file, newest)
 
@@ -179,6 +181,9 @@ def check_limits(world: World) -> None:
         replication, limits = node.replication, world.settings(name).limits
         for what, held, most in (
             ("upload seat bytes", replication.seats.held_bytes, limits.upload_seat_bytes),
+            ("upload send bytes", replication.sending.held_bytes, limits.upload_send_bytes),
+            ("download bytes", replication.downloads.held_bytes, limits.download_bytes),
+            ("repairs", replication.repair_count, records.REPAIRS_MAX + chunks.REPAIRS_MAX),
             ("calls to one peer", node.peers.call_count, limits.peer_calls_max),
             ("tasks", len(node.life.tasks) if node.life else 0, 4 * limits.peer_calls_max),
         ):
@@ -200,18 +205,17 @@ def leftovers(world: World, name: str) -> str:
     return ", ".join(f"{what}: {value}" for what, value in found.items() if value)
 
 
-def held_by_owners(world: World, file: str) -> dict[str, Version | None]:
-    """Return {owner: its durable newest version} of bucket/path."""
+def held_by_owners(world: World, file: str) -> dict[str, bytes]:
+    """Return {owner: its durable record} of bucket/path."""
     bucket, _, path = file.partition("/")
     key = FileName(bucket, path).key
-    return {
-        name: decode_record(world.nodes[name].store.read_record(key)).newest for name in world.owners(file_hash(key))
-    }
+    return {name: world.nodes[name].store.read_record(key) for name in world.owners(file_hash(key))}
 
 
 def newest_of(world: World, file: str) -> Version | None:
     """Return the newest version any owner holds."""
-    held = [version for version in held_by_owners(world, file).values() if version is not None]
+    newest = [decode_record(data).newest for data in held_by_owners(world, file).values()]
+    held = [version for version in newest if version is not None]
     return max(held, key=lambda version: version.stamp, default=None)
 
 

@@ -156,33 +156,35 @@ class SimClient:
         self._note("get", node, target, f"{value} [{start}:{end}]")
         return True
 
-    async def list(self, node: str, bucket: str, prefix: str = "", limit: int = 5) -> bool:
-        """List all files under a prefix, page by page."""
+    async def list(self, node: str, bucket: str, prefix: str = "", delimiter: str = "", limit: int = 5) -> bool:
+        """List all files under a prefix, page by page, folding what a delimiter separates."""
         called = self._world.loop.time()
 
-        async def work(replication: Replication) -> list[str]:
+        async def work(replication: Replication) -> tuple[list[str], list[str]]:
             policy = await replication.buckets.find(bucket)
             quorum = replication.buckets.quorum(policy)
-            paths: list[str] = []
+            paths, prefixes = [], []
             after: bytes | None = b""
             while after is not None:
-                page = await replication.lister.page(bucket, prefix, "", after, limit, quorum)
+                page = await replication.lister.page(bucket, prefix, delimiter, after, limit, quorum)
                 paths += [path for path, _ in page.files]
+                prefixes += page.prefixes
                 after = page.after
-            return paths
+            return paths, prefixes
 
         try:
-            paths = await self._ask(node, work)
+            paths, prefixes = await self._ask(node, work)
         except NotFound:
-            paths = []
+            paths, prefixes = [], []
         except (DynafsError, TimeoutError) as error:
             code = error.code if isinstance(error, DynafsError) else "timeout"
             self._history.count(f"list {code}")
             return False
         self._history.count("list done")
-        seen = SeenListing(bucket, prefix, tuple(paths), called, self._world.loop.time())
+        returned = self._world.loop.time()
+        seen = SeenListing(bucket, prefix, tuple(paths), called, returned, delimiter, tuple(prefixes))
         self._history.listings.append(seen)
-        self._world.trace.note(self._name, "list", (node, bucket, prefix, paths))
+        self._world.trace.note(self._name, "list", (node, bucket, prefix, delimiter, paths, prefixes))
         return True
 
     async def _ask(self, node: str, work: Callable[[Replication], Awaitable[T]]) -> T:

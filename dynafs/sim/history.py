@@ -12,13 +12,15 @@ HEADER_SIZE_BYTES = 24
 
 @dataclass(frozen=True)
 class SeenListing:
-    """A whole listing of a bucket: the paths under a prefix, and when it was called and returned."""
+    """A whole listing of a bucket: paths and folded prefixes under a prefix, and when it was called and returned."""
 
     bucket: str
     prefix: str
     paths: tuple[str, ...]
     called: float
     returned: float
+    delimiter: str = ""
+    prefixes: tuple[str, ...] = ()
 
 
 @dataclass

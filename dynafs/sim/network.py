@@ -138,7 +138,7 @@ class Network:
             self._reset(target, target_life, source)
             return
         self._trace.note(target, "message.arrived", (source, len(data)))
-        self._loop.call_soon(endpoint.on_message, source, source_life, data, context=endpoint.life.context)
+        endpoint.life.context.run(endpoint.on_message, source, source_life, data)
 
     def _reset(self, node: str, life: int, to: str) -> None:
         """Tell a node that a life of another one is over."""
@@ -148,4 +148,4 @@ class Network:
     def _arrive_reset(self, node: str, life: int, to: str) -> None:
         endpoint = self._endpoints.get(to)
         if endpoint is not None and not self.is_cut((node, to)) and node not in self._dark:
-            self._loop.call_soon(endpoint.on_reset, node, life, context=endpoint.life.context)
+            endpoint.life.context.run(endpoint.on_reset, node, life)

@@ -24,7 +24,7 @@ SIZES_BYTES = (30, 200, 256, 257, 1024, 1500, 5000, 12_000)
 
 
 class Step(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One thing a client does, not before at_s."""
+    """One thing a client does, not before at_s. For a list, path is the prefix."""
 
     at_s: float
     kind: StepKind
@@ -36,6 +36,7 @@ class Step(msgspec.Struct, frozen=True, omit_defaults=True):
     stop: int = 0
     r: int | None = None
     w: int | None = None
+    delimiter: str = ""
 
 
 class Fault(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -88,9 +89,12 @@ def _draw_client(
         size = rng.choice(SIZES_BYTES)
         start = rng.randrange(size)
         r, w = _draw_numbers(rng, QuorumPolicy(options.n, *buckets[bucket]))
+        delimiter = ""
+        if kind == "list":
+            path, delimiter = rng.choice([("", ""), ("", "/"), ("cold/", ""), ("cold/", "/"), ("h", "")])
         steps.append(Step(
-            round(at_s, 3), kind, home or rng.choice(names), bucket, "" if kind == "list" else path, size,
-            start if kind == "part" else 0, start + rng.randrange(size) if kind == "part" else 0, r, w,
+            round(at_s, 3), kind, home or rng.choice(names), bucket, path, size, start if kind == "part" else 0,
+            start + rng.randrange(size) if kind == "part" else 0, r, w, delimiter,
         ))  # fmt: skip
         at_s += rng.expovariate(1 / think_s)
     return tuple(steps)

@@ -139,7 +139,7 @@ async def _act(world: World, history: History, number: int, steps: tuple[Step, .
             case "delete":
                 await client.delete(step.node, target)
             case "list":
-                await client.list(step.node, step.bucket)
+                await client.list(step.node, step.bucket, step.path, step.delimiter)
 
 
 async def settle(world: World, history: History) -> None:

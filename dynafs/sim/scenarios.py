@@ -91,6 +91,23 @@ def run_scenario(name: str, seed: int, show: Callable[[str], None] | None = None
     return run_script(replace(found.options, seed=seed), script, list(found.faults), show)
 
 
+@scenario(WorldOptions(nodes=5))
+async def steady_load(stage: Stage) -> None:
+    """Nothing goes wrong: six clients read and write through five nodes a second apart, and every request succeeds."""
+
+    async def work(number: int) -> None:
+        for index in range(60):
+            node, path = stage.world.names[(number + index) % 5], f"f{(number * 7 + index * 3) % 10}"
+            if index % 3:
+                expect(await stage.get(node, path), "a read failed though nothing is wrong")
+            else:
+                size = LARGE if index % 15 == 0 else SMALL
+                expect(await stage.put(node, path, f"{number}.{index}", size), "a write failed though nothing is wrong")
+            await asyncio.sleep(1.0)
+
+    await asyncio.gather(*(work(number) for number in range(6)))
+
+
 @scenario(WorldOptions(nodes=4))
 async def coordinator_dies_between_chunks_and_manifest(stage: Stage) -> None:
     """The node that takes an upload dies when some chunks are stored and the record is not.

@@ -73,7 +73,7 @@ def test_lost_record_and_chunk_are_seen() -> None:
         with pytest.raises(PromiseBroken, match="is missing on n3"):
             Converged().check(world, history)
         forget(world, "records", "n1")
-        with pytest.raises(PromiseBroken, match="different versions"):
+        with pytest.raises(PromiseBroken, match="different records"):
             Converged().check(world, history)
         NothingLost().check(world, history)
         for name in world.names:
