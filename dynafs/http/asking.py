@@ -104,12 +104,17 @@ def _host_only(host: str) -> str:
     return host.partition(":")[0]
 
 
-async def body_of(request: web.BaseRequest, stall_timeout_s: float) -> AsyncIterator[bytes]:
-    """Yield the request's body in pieces. Raises BodyIncomplete when it breaks off, stalls or is malformed."""
-    content = request.content
+async def invite_body(request: web.BaseRequest) -> None:
+    """Tell a client that waits for it that its body is wanted."""
     if request.headers.get("Expect", "").lower() == "100-continue":
         await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         request.writer.output_size = 0  # what was sent is not part of the response
+
+
+async def body_of(request: web.BaseRequest, stall_timeout_s: float) -> AsyncIterator[bytes]:
+    """Yield the request's body in pieces. Raises BodyIncomplete when it breaks off, stalls or is malformed."""
+    content = request.content
+    await invite_body(request)
     try:
         while not content.at_eof():
             if content.total_bytes and (piece := content.read_nowait(-1)):

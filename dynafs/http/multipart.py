@@ -9,7 +9,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 
 from dynafs.errors import BodyIncomplete, DynafsError, RequestInvalid
 from dynafs.files import FileName
-from dynafs.http.asking import decoded, query_of, quorum_numbers
+from dynafs.http.asking import decoded, invite_body, query_of, quorum_numbers
 from dynafs.http.files import QUORUM_QUERY, content_type_of
 from dynafs.http.rendering import json_response, receipt_json
 from dynafs.replication.cluster import Replication
@@ -56,9 +56,7 @@ class MultipartRoutes:
         query: dict[str, str],
         stored: list[dict[str, Any]],
     ) -> None:
-        if request.headers.get("Expect", "").lower() == "100-continue":
-            await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-            request.writer.output_size = 0
+        await invite_body(request)
         try:
             reader = await request.multipart()
             while (part := await self._next_part(reader)) is not None:
