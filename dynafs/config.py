@@ -153,6 +153,15 @@ class TimeoutSettings(Section, frozen=True):
     """How long requests under way may take to finish when the node stops."""
 
 
+class HealingSettings(Section, frozen=True):
+    """Bringing copies together again without anybody reading them."""
+
+    walk_interval_s: float = 600.0
+    """How often a node compares all its records, and the chunks of its files, with their other owners."""
+    walk_after_return_s: float = 5.0
+    """How soon it does so when a peer came up."""
+
+
 class LogSettings(Section, frozen=True):
     """Logs."""
 
@@ -171,6 +180,7 @@ class Settings(Section, frozen=True):
     storage: StorageSettings = StorageSettings()
     limits: LimitSettings = LimitSettings()
     timeouts: TimeoutSettings = TimeoutSettings()
+    healing: HealingSettings = HealingSettings()
     log: LogSettings = LogSettings()
 
     @property
@@ -281,7 +291,7 @@ def _limit_problems(settings: Settings) -> list[str]:
     budgets = ("upload_seat_bytes", "upload_send_bytes", "download_bytes", "receive_bytes")
     small = [field for field in budgets if getattr(limits, field) < chunk]
     problems = [f"limits.{field}: must hold at least one chunk of {chunk} bytes" for field in small]
-    for section in (limits, settings.timeouts, settings.storage):
+    for section in (limits, settings.timeouts, settings.storage, settings.healing):
         for field in section.__struct_fields__:
             value = getattr(section, field)
             if isinstance(value, int | float) and value <= 0:

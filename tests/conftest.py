@@ -13,6 +13,7 @@ from hypothesis import settings as hypothesis_settings
 
 from dynafs.config import (
     ClusterSettings,
+    HealingSettings,
     HttpSettings,
     MemberSettings,
     NodeSettings,
@@ -75,6 +76,8 @@ class LocalCluster:
             node=NodeSettings(name=name, data_dir=str(self.path / name), listen=f"127.0.0.1:{self.peer_ports[name]}"),
             cluster=cluster,
             http=HttpSettings(listen=f"127.0.0.1:{self.http_ports[name]}"),
+            # Tests of repair by reading must not be overtaken; who tests the walk sets these.
+            healing=HealingSettings(walk_interval_s=3600, walk_after_return_s=3600),
             timeouts=TimeoutSettings(request_s=2.0, shutdown_s=0.5, reconnect_max_s=0.2, hedge_min_ms=200),
         )
         for section, values in {**self.changes, **changes}.items():

@@ -19,6 +19,7 @@ from dynafs.replication.refill import Refill
 from dynafs.replication.replica import Replica
 from dynafs.replication.stamps import StampSource
 from dynafs.replication.upload import Uploader
+from dynafs.replication.walk import Walker
 from dynafs.ring import Ring
 
 
@@ -59,6 +60,10 @@ class Replication:
         )  # fmt: skip
         self.downloads = ByteBudget("download", limits.download_bytes, wait_s)
         self.files = FileReader(self.records, self.committer, self.chunks, self.downloads, limits.download_chunks_ahead)
+        self.walker = Walker(
+            self.reach, store, partial(self.replica.merge_record, is_old=True), self.files, self.chunks, clock,
+            interval_s=settings.healing.walk_interval_s, after_return_s=settings.healing.walk_after_return_s,
+        )  # fmt: skip
         nodes = [member.node for member in ring.members]
         self.lister = Lister(self.reach, self.records, nodes, limits.listing_rows_max)
         self.inspector = Inspector(self.reach)
@@ -66,6 +71,7 @@ class Replication:
     def start(self) -> None:
         """Begin what goes on in the background; peers can be called now."""
         self.refill.start()
+        self.walker.start()
 
     def has_quorum(self) -> bool:
         """Return whether this node may answer reads, and every partition has enough owners up for the cluster's default
@@ -83,6 +89,7 @@ class Replication:
 
     async def close(self) -> None:
         """Wait for repairs under way; end the rest."""
+        await self.walker.close()
         await self.refill.close()
         await self.records.close()
         await self.chunks.close()

@@ -16,7 +16,7 @@ Tested by the scenario `lost-disk` and by random plans with lost disks in the si
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 
 import msgspec
@@ -69,6 +69,8 @@ class Refill:
         if not self._others:
             self._state.is_complete = True
         self._task: asyncio.Task[None] | None = None
+        #: whether what a former self said can count no more
+        self._is_decided = False
         #: peers that answered in this life
         self._answered: dict[str, None] = {}
 
@@ -114,35 +116,41 @@ class Refill:
             await asyncio.gather(self._task, return_exceptions=True)
 
     async def _run(self) -> None:
-        if self._state.is_lost:
-            await self._wait_decided()
         pause_s = LOOK_S
-        while not self._state.is_complete:
-            pulled = [await self._try(node) for node in self._others if self._is_wanted(node)]
-            if self._is_enough():
-                complete = msgspec.structs.replace(self._state, is_complete=True)
-                await self._store.put_fact(STATE_FACT, msgspec.json.encode(complete))
-                self._state = complete
+        while True:
+            if self._state.is_lost and not self._is_decided:
+                # Every operation that may have counted an answer of our former self comes to its end meanwhile.
+                await asyncio.sleep(DECIDED_DEADLINES * self._reach.timeout_s)
+                self._is_decided = True
+            done = [await self._try(self._pull(node)) for node in self._others if self._is_wanted(node)]
+            if self._is_enough() and await self._try(self._finish()):
                 log.info("node.refilled", pulled=self._state.pulled, is_lost=self._state.is_lost)
                 return
-            pause_s = LOOK_S if all(pulled) else min(2 * pause_s, RETRY_S_MAX)
+            pause_s = LOOK_S if all(done) else min(2 * pause_s, RETRY_S_MAX)
             await asyncio.sleep(pause_s)
 
     def _is_wanted(self, node: str) -> bool:
-        return node not in self._state.pulled and self._reach.membership.is_up(node)
+        must_wait = self._state.is_lost and not self._is_decided
+        return not must_wait and node not in self._state.pulled and self._reach.membership.is_up(node)
 
     def _is_enough(self) -> bool:
         if len(self._state.pulled) == len(self._others):
             return True
         return not self._state.is_lost and 2 * (len(self._answered) + 1) > len(self._others) + 1
 
-    async def _try(self, node: str) -> bool:
+    async def _try(self, work: Coroutine[None, None, None]) -> bool:
+        """Do something that a peer or the disk may refuse; return whether it was done."""
         try:
-            await self._pull(node)
+            await work
         except DynafsError as error:
-            log.debug("node.refill_delayed", peer=node, code=failure_code(error))
+            log.debug("node.refill_delayed", code=failure_code(error))
             return False
         return True
+
+    async def _finish(self) -> None:
+        complete = msgspec.structs.replace(self._state, is_complete=True)
+        await self._store.put_fact(STATE_FACT, msgspec.json.encode(complete))
+        self._state = complete
 
     async def _pull(self, node: str) -> None:
         after: bytes | None = b""
@@ -151,12 +159,11 @@ class Refill:
             answer = await self._reach.ask(node, request, is_bulk=True)
             reply = answer.message
             assert isinstance(reply, PulledRecords)
-            self._answered[node] = None
             await self._meet(node, reply.generation)
+            self._answered[node] = None
             if reply.knows_other and not self._state.is_lost:
                 await self._note_loss()
-                after = b""
-                continue
+                return
             rows = msgspec.msgpack.decode(answer.body, type=_Rows)
             await asyncio.gather(*(self._merge(key, data) for key, data in rows))
             after = reply.after
@@ -164,14 +171,10 @@ class Refill:
         await self._keep()
 
     async def _note_loss(self) -> None:
-        """Start over once every write that counted our former self has been decided, one way or the other."""
+        """Start over: what was pulled so far may be too early."""
         log.warning("node.disk_lost", generation=self._generation)
         self._state.is_lost, self._state.pulled = True, []
         await self._keep()
-        await self._wait_decided()
-
-    async def _wait_decided(self) -> None:
-        await asyncio.sleep(DECIDED_DEADLINES * self._reach.timeout_s)
 
     async def _keep(self) -> None:
         await self._store.put_fact(STATE_FACT, msgspec.json.encode(self._state))

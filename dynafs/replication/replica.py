@@ -17,6 +17,8 @@ from dynafs.wire.messages import (
     ChunkReply,
     ChunkStates,
     CommitVersion,
+    CompareRecords,
+    Differing,
     ListRecords,
     ListReply,
     PullRecords,
@@ -52,6 +54,8 @@ class Refill(Protocol):
 
 Committer = Callable[[CommitVersion, bytes], Awaitable[Answer]]
 _STORED = Answer(Stored())
+#: Records compared with one question.
+COMPARED_MAX = 1024
 
 
 class Replica:
@@ -83,10 +87,18 @@ class Replica:
                 if self.committer is None:
                     raise LocalProtocolError("this node does not coordinate writes")
                 return self.committer(request, bytes(body))
-            case PullRecords():
-                if self.refill is None:
-                    raise LocalProtocolError("this node does not refill others")
-                return self.refill.serve(peer, request)
+            case CompareRecords() | PullRecords():
+                return self._handle_healing(peer, request, body)
+
+    def _handle_healing(
+        self, peer: str, request: CompareRecords | PullRecords, body: bytes | bytearray
+    ) -> Answer | Awaitable[Answer]:
+        """Serve a peer that brings copies together."""
+        if isinstance(request, CompareRecords):
+            return self._compare_records(bytes(body))
+        if self.refill is None:
+            raise LocalProtocolError("this node does not refill others")
+        return self.refill.serve(peer, request)
 
     def _read_record(self, request: ReadRecord) -> Answer:
         if request.wall_ms:
@@ -130,6 +142,16 @@ class Replica:
 
     async def _read_chunk_slowly(self, request: ReadChunk) -> Answer:
         return Answer(ChunkReply(), await self._store.read_chunk(request.chunk_id))
+
+    def _compare_records(self, body: bytes) -> Answer:
+        try:
+            rows = msgspec.msgpack.decode(body, type=list[tuple[bytes, bytes]])
+        except msgspec.DecodeError as error:
+            raise RequestInvalid("body", f"not rows of key and digest: {error}") from None
+        if len(rows) > COMPARED_MAX:
+            raise RequestInvalid("body", f"at most {COMPARED_MAX} rows at once")
+        read = self._store.read_record
+        return Answer(Differing([i for i, (key, digest) in enumerate(rows) if record_digest(read(key)) != digest]))
 
     def _stat_chunks(self, request: StatChunks) -> Answer:
         ids = split_ids(request.chunk_ids)

@@ -12,12 +12,12 @@ and the same seed gives the same hash in every process.
 
 An experiment is data (`plan`: world, clients' steps, faults), so it can be drawn from a seed, replayed and made
 smaller (`shrink`). It runs in two parts (`run`): while clients work, anything may break; then all faults are mended,
-every file is read once more through every node with all owners asked, and `checkers` weigh what was seen. `scenarios`
-are experiments with a name and a story; `plants` are bugs put in on purpose, which must be found.
+the nodes must agree by themselves within bounded time, every file is read once more through every node, and `checkers`
+weigh what was seen. `scenarios` are experiments with a name and a story; `plants` are bugs put in on purpose, which
+must be found.
 
 What it does not simulate: HTTP, TCP and the handshake (contract suites run them for real) and the inside of RocksDB
-(its log is assumed to keep a prefix, in order). Nothing but reads repairs a stale copy yet, which is why convergence is
-judged after every file was read with all owners asked.
+(its log is assumed to keep a prefix, in order).
 
 Alternatives: fakes of replication prove the fakes; containers under chaos find bugs and cannot replay them. The idea is
 FoundationDB's and TigerBeetle's.

@@ -48,8 +48,8 @@ class Outcome:
     failure: str = ""
 
 
-#: Rounds of last reads.
-READ_ROUNDS_MAX = 4
+#: Virtual seconds within which all owners must hold the same once all faults are mended: a few walks.
+CONVERGE_MAX_S = 300.0
 
 Script = Callable[[World, History], Awaitable[None]]
 
@@ -143,20 +143,28 @@ async def _act(world: World, history: History, number: int, steps: tuple[Step, .
 
 
 async def settle(world: World, history: History) -> None:
-    """End all faults, wait for quiet, then read every file through every node with all owners asked.
+    """End all faults, wait until the nodes agree by themselves, then read every file through every node.
 
-    A read mends a few chunks at most and leaves the rest to the next one, so there are some rounds of them.
-    Raises SimulationStuck when quiet does not come or a file stays unreadable.
+    Raises SimulationStuck when agreement does not come in time or a file stays unreadable.
     """
     world.end_faults()
     await world.wait_connected()
-    await _wait_quiet(world)
     await _wait_for_clocks(world, history)
-    for _ in range(READ_ROUNDS_MAX):
-        await _read_all(world, history)
-        await _wait_quiet(world)
-        if is_converged(world, history):
-            break
+    await _wait_converged(world, history)
+    await _read_all(world, history)
+    # Reading finds what had rotted unseen, and puts good copies in its place.
+    await _wait_converged(world, history)
+    await _wait_quiet(world)
+
+
+async def _wait_converged(world: World, history: History) -> None:
+    """Wait for the walks to do their work. Nothing is read meanwhile."""
+    deadline_s = world.loop.time() + CONVERGE_MAX_S
+    while not is_converged(world, history):
+        if world.loop.time() > deadline_s:
+            Converged().check(world, history)
+            raise SimulationStuck(f"the nodes did not agree within {CONVERGE_MAX_S} s")
+        await asyncio.sleep(1.0)
 
 
 async def _read_all(world: World, history: History) -> None:

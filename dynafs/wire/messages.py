@@ -95,6 +95,16 @@ class ListReply(Message, frozen=True):
     is_end: bool
 
 
+class CompareRecords(Message, frozen=True):
+    """Which of these do you hold otherwise? Body: [(key, digest)], at most 1024."""
+
+
+class Differing(Message, frozen=True):
+    """rows: numbers of the rows, from 0, whose digest is another one here."""
+
+    rows: list[int]
+
+
 class PullRecords(Message, frozen=True):
     """Your records behind a key, of partitions that I own. generation: of my data directory."""
 
@@ -141,8 +151,18 @@ class ErrorReply(Message, frozen=True):
     evidence: dict[str, Any] = {}
 
 
-Request = ReadRecord | StoreRecord | StoreChunk | ReadChunk | StatChunks | ListRecords | CommitVersion | PullRecords
-Reply = RecordReply | Stored | ChunkReply | ChunkStates | ListReply | CommitReply | PulledRecords
+Request = (
+    ReadRecord
+    | StoreRecord
+    | StoreChunk
+    | ReadChunk
+    | StatChunks
+    | ListRecords
+    | CommitVersion
+    | PullRecords
+    | CompareRecords
+)
+Reply = RecordReply | Stored | ChunkReply | ChunkStates | ListReply | CommitReply | PulledRecords | Differing
 
 M = TypeVar("M")
 

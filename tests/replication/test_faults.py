@@ -276,3 +276,32 @@ async def test_node_that_lost_its_disk_refuses_reads_until_it_is_refilled(
     for name in ("n2", "n3"):
         assert await get(session, cluster.file_url("demo/f", name)) == (200, b"new")
     assert {"node.disk_lost", "node.refilled"} <= {event["event"] for event in events}
+
+
+async def test_walk_brings_back_what_a_node_missed_and_lost_without_anybody_reading(
+    make_cluster, session: ClientSession
+) -> None:
+    """Records and chunks written while a node was away, and all it had on a lost disk, are there again soon."""
+    cluster = make_cluster(
+        timeouts={"request_s": 0.5, "reconnect_max_s": 0.1},
+        healing={"walk_interval_s": 1.0, "walk_after_return_s": 0.2},
+    )
+    await cluster.start()
+    contents = os.urandom(3 * MIB)
+    assert await put(session, cluster.file_url("demo/before"), contents) == 201
+    await cluster.stop("n3")
+    shutil.rmtree(cluster.path / "n3")
+    assert await put(session, cluster.file_url("demo/while"), contents[::-1]) == 201
+    async with session.delete(cluster.file_url("demo/before")) as response:
+        assert response.status == 204
+    await cluster.start("n3")
+    async with session.get(f"{cluster.url('n3')}/v1/metadata/demo/while") as response:
+        chunks = [bytes.fromhex(chunk["id"]) for chunk in (await response.json())["chunks"]]
+    store = cluster.nodes["n3"].store
+    async with asyncio.timeout(15):
+        while not all(store.chunk_state(one) == "present" for one in chunks):
+            await asyncio.sleep(0.05)
+    for path in ("before", "while"):
+        assert held(cluster, "n3", path) == held(cluster, "n1", path) == held(cluster, "n2", path)
+    async with session.get(f"{cluster.url('n1')}/v1/cluster") as response:
+        assert (await response.json())["walk"]["walks"] >= 1
