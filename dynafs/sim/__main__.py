@@ -54,7 +54,7 @@ def main(
     else:
         count = seeds or (PLANT_SEEDS if plant else 100)
         found = sweep(range(first, first + count), scenario, plant, minutes=minutes, jobs=jobs, console=out)
-        _report(found, scenario, plant)
+        _report(found, count, scenario, plant)
 
 
 def _check_name(option: str, name: str | None, known: list[str]) -> None:
@@ -97,11 +97,13 @@ def _run_one(run: Callable[[Callable[[str], None] | None], Outcome], *, trace: b
     out.print("every promise held")
 
 
-def _report(found: Sweep, scenario: str | None, plant: str | None) -> None:
+def _report(found: Sweep, count: int, scenario: str | None, plant: str | None) -> None:
     out.print(
         f"{found.seeds} seeds, {found.virtual_s:.0f} virtual s in {found.real_s:.1f} s: "
         f"{found.speed:.0f} times real time on each core, {found.events} events"
     )
+    if found.failed is None and found.seeds < count:
+        out.print(f"time is over, {count - found.seeds} seeds did not run")
     if found.failed is None:
         out.print(f"the plant {plant} was NOT found" if plant else "every promise held")
         raise typer.Exit(EXIT_BROKEN if plant else 0)

@@ -181,7 +181,7 @@ def check_limits(world: World) -> None:
     """Raise PromiseBroken when a running node holds more than it may, at any moment of the run."""
     for name in world.running:
         node = world.nodes[name]
-        replication, limits = node.replication, world.settings(name).limits
+        replication, limits = node.replication, node.replication.settings.limits
         for what, held, most in (
             ("upload seat bytes", replication.seats.held_bytes, limits.upload_seat_bytes),
             ("upload send bytes", replication.sending.held_bytes, limits.upload_send_bytes),

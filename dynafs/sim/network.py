@@ -82,7 +82,7 @@ class Network:
 
     def is_cut(self, link: tuple[str, str]) -> bool:
         """Return whether nothing gets through from one node to another."""
-        return any(link in cut for cut in self.cuts)
+        return bool(self.cuts) and any(link in cut for cut in self.cuts)
 
     def heal(self) -> None:
         """Mend all links."""
