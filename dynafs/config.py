@@ -160,6 +160,8 @@ class HealingSettings(Section, frozen=True):
     """How often a node compares all its records, and the chunks of its files, with their other owners."""
     walk_after_return_s: float = 5.0
     """How soon it does so when a peer came up."""
+    scrub_period_s: float = 30 * 86_400.0
+    """Within this time a node reads every chunk it stores and checks it; a small store is done sooner."""
 
 
 class LogSettings(Section, frozen=True):

@@ -99,6 +99,14 @@ class Store(Protocol):
         """Return records of all buckets in key order, behind a key."""
         ...
 
+    async def scan_chunks(self, after: bytes, limit: int) -> list[tuple[bytes, int]]:
+        """Return (chunk id, size in bytes) of what is here, in the order of ids, behind an id."""
+        ...
+
+    def reference_of(self, chunk_id: bytes) -> tuple[bytes, bytes] | None:
+        """Return (upload id, key) of a reference to the chunk, None when there is none."""
+        ...
+
     def fact(self, name: str) -> bytes | None:
         """Return something the node knows of itself."""
         ...

@@ -14,6 +14,7 @@ import uvloop
 from dynafs import __version__
 from dynafs.cli import dev as dev_cluster
 from dynafs.cli.files import add_file_commands
+from dynafs.cli.jobs import add_job_commands
 from dynafs.cli.output import EXIT_USAGE, fail
 from dynafs.cli.ring import ring_app
 from dynafs.cli.storage import storage_app
@@ -29,6 +30,7 @@ app = typer.Typer(
 app.add_typer(ring_app, name="ring", help="The ring: who owns what.")
 app.add_typer(storage_app, name="storage", help="One node's data directory, while the node is stopped.")
 add_file_commands(app)
+add_job_commands(app)
 
 
 def _print_version(wanted: bool) -> None:

@@ -147,6 +147,16 @@ class DynafsClient:
         async with self._request("GET", "/v1/ring") as response:
             return await _json(response)
 
+    async def jobs(self) -> dict[str, Any]:
+        """Return what the node does in the background."""
+        async with self._request("GET", "/v1/jobs") as response:
+            return await _json(response)
+
+    async def act_on_job(self, name: str, action: str) -> dict[str, Any]:
+        """Start, pause or resume a background job; return its status."""
+        async with self._request("POST", f"/v1/jobs/{quote(name, safe='')}/{quote(action, safe='')}") as response:
+            return await _json(response)
+
     async def locate(self, bucket: str, path: str) -> dict[str, Any]:
         """Return the owners and fallbacks of a file's record."""
         async with self._request("GET", f"/v1/ring/locate/{_quoted(bucket, path)}") as response:

@@ -153,7 +153,7 @@ class InspectionRoutes:
         return json_response({
             "cluster": cluster.id, "seen_by": replication.settings.node.name, "n": cluster.n, "r": cluster.r,
             "w": cluster.w, "has_quorum": replication.has_quorum(), "is_up": nodes,
-            "is_refilled": replication.refill.is_complete, "walk": msgspec.to_builtins(replication.walker.state),
+            "is_refilled": replication.refill.is_complete,
         })  # fmt: skip
 
 

@@ -7,14 +7,15 @@ from dynafs.http.asking import decoded, file_name, query_of
 from dynafs.http.error_mapping import error_response
 from dynafs.http.files import FileRoutes
 from dynafs.http.inspection import InspectionRoutes
+from dynafs.http.jobs import JobRoutes
 from dynafs.http.multipart import MultipartRoutes
 from dynafs.http.openapi import DOCUMENT
 from dynafs.http.rendering import json_response
 from dynafs.observe import metrics
 from dynafs.replication.cluster import Replication
 
-_FILES, _METADATA, _CHUNKS, _BUCKETS, _LOCATE = (
-    "/v1/files/", "/v1/metadata/", "/v1/chunks/", "/v1/buckets/", "/v1/ring/locate/",
+_FILES, _METADATA, _CHUNKS, _BUCKETS, _LOCATE, _JOBS = (
+    "/v1/files/", "/v1/metadata/", "/v1/chunks/", "/v1/buckets/", "/v1/ring/locate/", "/v1/jobs",
 )  # fmt: skip
 
 
@@ -32,6 +33,7 @@ class Router:
         self._files = FileRoutes(replication)
         self._multipart = MultipartRoutes(replication)
         self._look = InspectionRoutes(replication)
+        self._jobs = JobRoutes(replication)
 
     async def route(self, request: web.BaseRequest, path: str, query: str) -> web.StreamResponse:
         """Return the response. Raises DynafsError. path and query: raw, still percent-encoded."""
@@ -39,6 +41,9 @@ class Router:
             return await self._route_files(request, path[len(_FILES) :], query)
         if path.startswith(_BUCKETS):
             return await self._route_bucket(request, decoded(path[len(_BUCKETS) :], "bucket"), query)
+        if path == _JOBS or path.startswith(f"{_JOBS}/"):
+            query_of(query, ())
+            return await self._route_job(request, path[len(_JOBS) + 1 :])
         if request.method not in ("GET", "HEAD"):
             return self._not_allowed(request, "GET, HEAD") if self._exists(path) else _no_route(path)
         if path.startswith(_METADATA):
@@ -74,6 +79,13 @@ class Router:
             return await self._look.show_bucket(bucket)
         return self._not_allowed(request, "GET, HEAD, PUT")
 
+    async def _route_job(self, request: web.BaseRequest, rest: str) -> web.StreamResponse:
+        if request.method == "POST" and rest:
+            return await self._jobs.act(rest)
+        if request.method in ("GET", "HEAD") and not rest:
+            return await self._jobs.show()
+        return self._not_allowed(request, "POST" if rest else "GET, HEAD")
+
     async def _route_fixed(self, path: str, query: str) -> web.StreamResponse:
         match path:
             case "/v1/files":
@@ -85,14 +97,19 @@ class Router:
             case "/healthz":
                 return json_response({"status": "alive"})
             case "/readyz":
-                is_ready = self._replication.has_quorum()
-                return json_response({"status": "ready" if is_ready else "no quorum"}, 200 if is_ready else 503)
+                return self._readiness()
             case "/metrics":
                 return web.Response(body=metrics.render(), headers={"Content-Type": "text/plain; version=0.0.4"})
             case "/openapi.json":
                 return json_response(DOCUMENT)
             case _:
                 return _no_route(path)
+
+    def _readiness(self) -> web.StreamResponse:
+        if not self._replication.refill.is_complete:
+            return json_response({"status": "refilling"}, 503)
+        is_ready = self._replication.has_quorum()
+        return json_response({"status": "ready" if is_ready else "no quorum"}, 200 if is_ready else 503)
 
     def _exists(self, path: str) -> bool:
         fixed = ("/v1/files", "/v1/ring", "/v1/cluster", "/healthz", "/readyz", "/metrics", "/openapi.json")

@@ -11,12 +11,14 @@ from dynafs.replication.chunks import ChunkKeeper
 from dynafs.replication.commit import Committer
 from dynafs.replication.files import FileReader
 from dynafs.replication.inspect import Inspector
+from dynafs.replication.job import Job
 from dynafs.replication.latency import LatencyTracker
 from dynafs.replication.listing import Lister
 from dynafs.replication.reach import Reach
 from dynafs.replication.records import RecordReader
 from dynafs.replication.refill import Refill
 from dynafs.replication.replica import Replica
+from dynafs.replication.scrub import Scrubber
 from dynafs.replication.stamps import StampSource
 from dynafs.replication.upload import Uploader
 from dynafs.replication.walk import Walker
@@ -64,6 +66,7 @@ class Replication:
             self.reach, store, partial(self.replica.merge_record, is_old=True), self.files, self.chunks, clock,
             interval_s=settings.healing.walk_interval_s, after_return_s=settings.healing.walk_after_return_s,
         )  # fmt: skip
+        self.scrubber = Scrubber(store, self.chunks, clock, settings.healing.scrub_period_s)
         nodes = [member.node for member in ring.members]
         self.lister = Lister(self.reach, self.records, nodes, limits.listing_rows_max)
         self.inspector = Inspector(self.reach)
@@ -72,6 +75,12 @@ class Replication:
         """Begin what goes on in the background; peers can be called now."""
         self.refill.start()
         self.walker.start()
+        self.scrubber.job.start()
+
+    @property
+    def jobs(self) -> dict[str, Job]:
+        """Everything that goes on in the background, by name."""
+        return {job.status.name: job for job in (self.walker.job, self.scrubber.job)}
 
     def has_quorum(self) -> bool:
         """Return whether this node may answer reads, and every partition has enough owners up for the cluster's default
@@ -90,6 +99,7 @@ class Replication:
     async def close(self) -> None:
         """Wait for repairs under way; end the rest."""
         await self.walker.close()
+        await self.scrubber.job.close()
         await self.refill.close()
         await self.records.close()
         await self.chunks.close()

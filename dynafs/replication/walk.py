@@ -26,7 +26,8 @@ from dynafs.observe.events import get_logger
 from dynafs.ports import Clock, Store
 from dynafs.replication.chunks import ChunkKeeper
 from dynafs.replication.files import FileReader
-from dynafs.replication.reach import Reach, failure_code
+from dynafs.replication.job import Job
+from dynafs.replication.reach import Reach
 from dynafs.ring import file_hash
 from dynafs.wire.messages import (
     ChunkStates,
@@ -48,17 +49,6 @@ PAGE_RECORDS = 128
 LOOK_S = 1.0
 
 Merge = Callable[[bytes, bytes], "asyncio.Future[None]"]
-
-
-class WalkState(msgspec.Struct):
-    """What operators see of it. state: "idle" or "walking"; the counts are of all walks since the start."""
-
-    state: str = "idle"
-    walks: int = 0
-    records_walked: int = 0
-    records_mended: int = 0
-    chunks_mended: int = 0
-    last_error: str = ""
 
 
 class _Lack(NamedTuple):
@@ -83,54 +73,46 @@ class Walker:
     ) -> None:
         """merge: makes a record of a peer part of what is held here."""
         self._reach, self._store, self._merge, self._files, self._keeper = reach, store, merge, files, keeper
-        self._clock, self._interval_s, self._after_return_s = clock, interval_s, after_return_s
+        self._after_return_s = after_return_s
         self._others = [member.node for member in reach.ring.members if member.node != reach.me]
-        self.state = WalkState()
-        self._task: asyncio.Task[None] | None = None
+        self.job = Job("walk", self._walk, clock, interval_s)
+        self._watching: asyncio.Task[None] | None = None
 
     def start(self) -> None:
         """Begin to walk now and then."""
-        self._task = asyncio.create_task(self._run())
+        self.job.start()
+        self._watching = asyncio.create_task(self._watch_peers())
 
     async def close(self) -> None:
         """Stop, in the middle of a walk if need be."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        if self._watching is not None:
+            self._watching.cancel()
+            await asyncio.gather(self._watching, return_exceptions=True)
+        await self.job.close()
 
-    async def _run(self) -> None:
-        clock, known = self._clock, frozenset[str]()
-        next_s = clock.monotonic_s() + self._jittered(self._interval_s)
+    async def _watch_peers(self) -> None:
+        """Walk soon after a peer came up."""
+        known = frozenset[str]()
         while True:
             await asyncio.sleep(LOOK_S)
             up = frozenset(node for node in self._others if self._reach.membership.is_up(node))
             if up - known:
-                next_s = min(next_s, clock.monotonic_s() + self._jittered(self._after_return_s))
+                self.job.hurry(self.job.jittered(self._after_return_s))
             known = up
-            if clock.monotonic_s() >= next_s:
-                await self.walk()
-                next_s = clock.monotonic_s() + self._jittered(self._interval_s)
 
-    def _jittered(self, pause_s: float) -> float:
-        """Return something between half and one and a half of it, so that nodes do not walk in step."""
-        return pause_s * (0.5 + self._clock.random_bytes(1)[0] / 255)
-
-    async def walk(self) -> None:
+    async def _walk(self, job: Job) -> None:
         """Go through all records once. Failures are noted, and left to the next walk."""
-        self.state.state = "walking"
         after: bytes | None = b""
-        try:
-            while after is not None:
-                page = await self._store.scan_records(after, PAGE_RECORDS)
-                keys = [key for key, _ in page.rows if self._reach.me in self._reach.owners(file_hash(key))]
-                await self._mend_records(keys)
-                for key in keys:
-                    await self._mend_chunks(key)
-                self.state.records_walked += len(keys)
-                after = page.after
-            self.state.walks += 1
-        finally:
-            self.state.state = "idle"
+        while after is not None:
+            page = await self._store.scan_records(after, PAGE_RECORDS)
+            keys = [key for key, _ in page.rows if self._reach.me in self._reach.owners(file_hash(key))]
+            await job.step()
+            await self._mend_records(keys)
+            for key in keys:
+                await job.step()
+                await self._mend_chunks(key)
+            job.status.items += len(keys)
+            after = page.after
 
     async def _mend_records(self, keys: list[bytes]) -> None:
         differing: dict[str, list[bytes]] = {}
@@ -151,7 +133,7 @@ class Walker:
         try:
             answer = await self._reach.ask(node, CompareRecords(), msgspec.msgpack.encode(rows), is_bulk=True)
         except DynafsError as error:
-            self._note(node, error)
+            self.job.note(error)
             return []
         assert isinstance(answer.message, Differing)
         return [keys[index] for index in answer.message.rows if index < len(keys)]
@@ -163,15 +145,15 @@ class Walker:
             if answer.body:
                 await self._merge(key, bytes(answer.body))
         except DynafsError as error:
-            self._note(node, error)
+            self.job.note(error)
 
     async def _tell(self, node: str, key: bytes) -> None:
         try:
             await self._reach.ask(node, StoreRecord(key), self._store.read_record(key))
         except DynafsError as error:
-            self._note(node, error)
+            self.job.note(error)
         else:
-            self.state.records_mended += 1
+            self.job.status.mended += 1
             metrics.records_repaired.inc()
 
     async def _mend_chunks(self, key: bytes) -> None:
@@ -188,7 +170,7 @@ class Walker:
                     ids = await self._files.chunk_ids(name, version, start, start + PAGE_CHUNKS)
                     await self._mend_ids(key, version, ids)
         except DynafsError as error:
-            self._note(self._reach.me, error)
+            self.job.note(error)
 
     async def _mend_ids(self, key: bytes, version: Version, ids: Iterable[bytes]) -> None:
         wanted: dict[str, list[bytes]] = {}
@@ -215,12 +197,9 @@ class Walker:
             body = await self._keeper.look(lack.chunk_id)
             request = StoreChunk(lack.chunk_id, version.upload_id, key)
             await self._reach.ask(lack.node, request, body, is_bulk=True)
-        self.state.chunks_mended += 1
+        self.job.status.mended += 1
         metrics.chunks_repaired.inc()
         log.info("chunk.repaired", chunk=lack.chunk_id.hex(), node=lack.node)
 
     def _is_here(self, node: str) -> bool:
         return node == self._reach.me or self._reach.membership.is_up(node)
-
-    def _note(self, node: str, error: DynafsError) -> None:
-        self.state.last_error = f"{node}: {failure_code(error)}"

@@ -13,9 +13,10 @@ from dynafs.sim.history import History, SeenListing
 from dynafs.sim.linearizability import Operation, first_violation, is_linearizable
 from dynafs.sim.world import World
 from dynafs.wire.records import decode_record
+from dynafs.wire.segments import chunk_id_of
 
 #: What runs as long as its node; everything else must end.
-FOR_EVER = ("Walker._run",)
+FOR_EVER = ("Job._run", "Walker._watch_peers")
 
 
 class Checker(Protocol):
@@ -132,8 +133,18 @@ class Converged:
         assert version.manifest is not None
         for chunk_id in version.manifest.listed():
             for name in world.owners(chunk_id):
-                if (state := world.nodes[name].store.chunk_state(chunk_id)) != "present":
+                if (state := self._state(world, name, chunk_id)) != "good":
                     raise PromiseBroken(self.name, f"chunk {chunk_id.hex()[:8]} of {file} is {state} on {name}")
+
+    @staticmethod
+    def _state(world: World, name: str, chunk_id: bytes) -> str:
+        """Look at the bytes themselves: what is present may have rotted."""
+        platter = world.nodes[name].platter
+        place = platter.index.chunk(chunk_id)
+        if place is None:
+            return "missing"
+        body = platter.files[place.segment].content[place.offset : place.offset + place.size_bytes]
+        return "good" if chunk_id_of(body) == chunk_id else "rotten"
 
 
 class NothingPending:

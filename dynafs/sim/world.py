@@ -44,6 +44,8 @@ INLINE_LIMIT_BYTES = 256
 SEGMENT_SIZE_BYTES = 64 * KIB
 #: Often enough that walks fall into the middle of everything else.
 WALK_INTERVAL_S, WALK_AFTER_RETURN_S = 20.0, 2.0
+#: A scrub is begun a hundred times in its period.
+SCRUB_PERIOD_S = 6000.0
 #: Virtual seconds within which all nodes must have found each other after all faults ended.
 CONNECT_MAX_S = 60.0
 #: Pause before a node that exited is started again.
@@ -151,7 +153,9 @@ class World:
         return Settings(
             node=NodeSettings(name=name, data_dir=name), cluster=cluster, limits=LIMITS,
             storage=StorageSettings(segment_size_bytes_max=SEGMENT_SIZE_BYTES), timeouts=TimeoutSettings(),
-            healing=HealingSettings(walk_interval_s=WALK_INTERVAL_S, walk_after_return_s=WALK_AFTER_RETURN_S),
+            healing=HealingSettings(
+                walk_interval_s=WALK_INTERVAL_S, walk_after_return_s=WALK_AFTER_RETURN_S, scrub_period_s=SCRUB_PERIOD_S
+            ),
         )  # fmt: skip
 
     @property

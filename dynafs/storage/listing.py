@@ -1,8 +1,12 @@
 """Listing: walk the records of a bucket in path order, seeking past what a delimiter hides."""
 
+from itertools import islice
+
+import msgspec
+
 from dynafs.files.name import common_prefix
 from dynafs.ports import ListedRecord, RecordPage, RecordScan
-from dynafs.storage.disk import Index
+from dynafs.storage.disk import ChunkPlace, Index
 from dynafs.wire.records import decode_record
 
 #: A page stops here even below its limit of rows: inline contents come along with their records.
@@ -52,6 +56,12 @@ def scan_records(index: Index, after: bytes, limit: int) -> RecordScan:
         rows.append((key, data))
         size_bytes += len(data)
     return RecordScan(rows, None)
+
+
+def scan_chunks(index: Index, after: bytes, limit: int) -> list[tuple[bytes, int]]:
+    """Return up to `limit` (chunk id, size in bytes) behind an id."""
+    rows = islice(index.scan("chunks", after + b"\0" if after else b""), limit)
+    return [(chunk_id, ChunkPlace(*msgspec.msgpack.decode(packed)).size_bytes) for chunk_id, packed in rows]
 
 
 def _is_file(data: bytes) -> bool:

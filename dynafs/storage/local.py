@@ -14,7 +14,7 @@ from dynafs.observe.events import get_logger
 from dynafs.ports import Body, RecordPage, RecordScan
 from dynafs.storage.commit import CommitLane
 from dynafs.storage.disk import Batch, ChunkPlace, Disk
-from dynafs.storage.listing import list_records, scan_records
+from dynafs.storage.listing import list_records, scan_chunks, scan_records
 from dynafs.storage.recovery import indexed_key, recover
 from dynafs.storage.segments import SegmentFiles
 from dynafs.wire.segments import chunk_id_of, encode_entry_header
@@ -305,6 +305,17 @@ class LocalStore:
     async def scan_records(self, after: bytes, limit: int) -> RecordScan:
         """Return records of all buckets in key order, behind a key."""
         return await self._disk.read(scan_records, self._index, after, limit)
+
+    async def scan_chunks(self, after: bytes, limit: int) -> list[tuple[bytes, int]]:
+        """Return (chunk id, size in bytes) of what is here, in the order of ids, behind an id."""
+        return await self._disk.read(scan_chunks, self._index, after, limit)
+
+    def reference_of(self, chunk_id: bytes) -> tuple[bytes, bytes] | None:
+        """Return (upload id, key) of a reference to the chunk, None when there is none."""
+        row = next(self._index.scan("references", chunk_id), None)
+        if row is None or not row[0].startswith(chunk_id):
+            return None
+        return row[0][len(chunk_id) :], row[1]
 
     async def close(self) -> None:
         """Commit what is queued and close everything."""

@@ -138,3 +138,18 @@ async def test_rebuild_index_command_restores_a_lost_index(cluster, tmp_path: Pa
         assert await client.get("demo", "f") == contents
         found = await client.stat("demo", "f")
         assert {chunk["copies"]["n1"] for chunk in found["chunks"]} == {"present"}
+
+
+async def test_jobs_and_scrub_commands(cluster) -> None:
+    """Tables for people; a wrong action names the right ones."""
+    url = cluster.url()
+    code, out, _ = await dynafs("jobs", "--url", url)
+    assert code == 0
+    assert "walk" in out
+    assert "scrub" in out
+    code, out, _ = await dynafs("scrub", "pause", "--url", url)
+    assert (code, "paused" in out) == (0, True)
+    code, out, _ = await dynafs("scrub", "start", "--url", url, "--json")
+    assert (code, '"is_paused": false' in out) == (0, True)
+    code, _, err = await dynafs("scrub", "dance", "--url", url)
+    assert (code, "use start, pause, resume or status" in err) == (2, True)

@@ -157,3 +157,21 @@ async def test_metadata_and_chunk_routes(cluster, session: ClientSession) -> Non
     async with session.get(f"{cluster.url()}/v1/ring/locate/demo/none") as response:
         roles = [node["role"] for node in (await response.json())["nodes"]]
         assert roles == ["owner"] * 3
+
+
+async def test_jobs_are_shown_paused_and_hurried(cluster, session: ClientSession) -> None:
+    """Background work is visible and stoppable; what does not exist or is not offered says so."""
+    url = f"{cluster.url()}/v1/jobs"
+    async with session.get(url) as response:
+        assert {job["name"]: job["state"] for job in (await response.json())["jobs"]} == {
+            "walk": "idle",
+            "scrub": "idle",
+        }
+    async with session.post(f"{url}/scrub/pause") as response:
+        assert (response.status, (await response.json())["is_paused"]) == (202, True)
+    async with session.post(f"{url}/scrub/start") as response:
+        assert (response.status, (await response.json())["is_paused"]) == (202, False)
+    for path, method, status in (("/dance/start", "POST", 404), ("/scrub/dance", "POST", 400), ("/scrub", "GET", 405),
+                                 ("", "POST", 405), ("?x=1", "GET", 400)):  # fmt: skip
+        async with session.request(method, url + path) as response:
+            assert response.status == status, await response.text()

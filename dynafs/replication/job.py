@@ -1,0 +1,100 @@
+"""Background jobs: one contract for all of them. A job works in small steps, and between any two of them it can be
+paused, hurried, and looked at."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import msgspec
+
+from dynafs.errors import DynafsError
+from dynafs.ports import Clock
+
+
+class JobStatus(msgspec.Struct):
+    """What operators see. state: "idle", "busy" or "paused". Counts are since the node started."""
+
+    name: str
+    state: str = "idle"
+    is_paused: bool = False
+    runs: int = 0
+    items: int = 0
+    mended: int = 0
+    bytes_per_s_max: int | None = None
+    last_error: str = ""
+
+
+class Job:
+    """Runs `work` at every interval, jittered, and whenever it is hurried."""
+
+    def __init__(self, name: str, work: Callable[["Job"], Awaitable[None]], clock: Clock, interval_s: float) -> None:
+        self.status = JobStatus(name)
+        self._work, self._clock, self._interval_s = work, clock, interval_s
+        self._next_s = clock.monotonic_s() + self.jittered(interval_s)
+        self._news = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin to run now and then."""
+        self._task = asyncio.create_task(self._run())
+
+    async def close(self) -> None:
+        """Stop, between two steps."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    def hurry(self, within_s: float = 0.0) -> None:
+        """Have the next run begin within some seconds."""
+        self._next_s = min(self._next_s, self._clock.monotonic_s() + within_s)
+        self._news.set()
+
+    def pause(self) -> None:
+        """Do nothing more until `resume`."""
+        self.status.is_paused = True
+
+    def resume(self) -> None:
+        """Go on where it stopped."""
+        self.status.is_paused = False
+        self._news.set()
+
+    def jittered(self, pause_s: float) -> float:
+        """Return something between half and one and a half of it, so that nodes do not work in step."""
+        return pause_s * (0.5 + self._clock.random_bytes(1)[0] / 255)
+
+    def note(self, error: DynafsError) -> None:
+        """Remember what went wrong; the job goes on."""
+        self.status.last_error = error.message
+
+    async def step(self, pause_s: float = 0.0) -> None:
+        """Between two pieces of work: wait a little, or as long as the job is paused."""
+        if pause_s > 0:
+            await asyncio.sleep(pause_s)
+        while self.status.is_paused:
+            self.status.state = "paused"
+            await self._wait_news(None)
+        self.status.state = "busy"
+
+    async def _run(self) -> None:
+        while True:
+            await self._wait_news(max(self._next_s - self._clock.monotonic_s(), 0.0))
+            if self.status.is_paused or self._clock.monotonic_s() < self._next_s:
+                self.status.state = "paused" if self.status.is_paused else "idle"
+                if self.status.is_paused:
+                    await self._wait_news(None)
+                continue
+            self.status.state = "busy"
+            try:
+                await self._work(self)
+                self.status.runs += 1
+            except DynafsError as error:
+                self.note(error)
+            self.status.state = "idle"
+            self._next_s = self._clock.monotonic_s() + self.jittered(self._interval_s)
+
+    async def _wait_news(self, timeout_s: float | None) -> None:
+        self._news.clear()
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._news.wait()
+        except TimeoutError:
+            return
