@@ -103,7 +103,7 @@ def _report(found: Sweep, count: int, scenario: str | None, plant: str | None) -
         f"{found.speed:.0f} times real time on each core, {found.events} events"
     )
     if found.failed is None and found.seeds < count:
-        out.print(f"time is over, {count - found.seeds} seeds did not run")
+        out.print(f"stopped early: {count - found.seeds} seeds did not run")
     if found.failed is None:
         out.print(f"the plant {plant} was NOT found" if plant else "every promise held")
         raise typer.Exit(EXIT_BROKEN if plant else 0)

@@ -1,9 +1,11 @@
 """Many seeds on all cores, with a progress bar, until one fails or the time is over."""
 
 import os
+import signal
 import time
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from multiprocessing import get_context
@@ -57,7 +59,10 @@ def sweep(
     seeds: range, scenario: str | None = None, plant: str | None = None,
     *, minutes: float | None = None, jobs: int | None = None, console: Console | None = None,
 ) -> Sweep:  # fmt: skip
-    """Run seeds in order on `jobs` processes (default: all cores) until all passed, one failed, or minutes are over."""
+    """Run seeds in order on `jobs` processes (default: all cores) until all passed or one failed.
+
+    Ends early when minutes are over or somebody presses Ctrl-C; what is under way then is finished.
+    """
     jobs = jobs or os.cpu_count() or 1
     started_s = time.perf_counter()
     deadline_s = started_s + minutes * 60 if minutes is not None else float("inf")
@@ -65,24 +70,30 @@ def sweep(
     waiting = (seeds[start : start + CHUNK_SEEDS] for start in range(0, len(seeds), CHUNK_SEEDS))
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with (
-        ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool,
+        ProcessPoolExecutor(jobs, get_context("spawn"), _leave_interrupts_to_the_parent) as pool,
         Progress(*columns, console=console, disable=console is None) as progress,
     ):
         bar = progress.add_task(scenario or "random plans", total=len(seeds))
         running: set[Future[tuple[list[tuple[int, Outcome]], float]]] = set()
-        while result.failed is None and time.perf_counter() < deadline_s:
-            running |= {pool.submit(_run_some, part, scenario, plant) for part in _take(waiting, jobs - len(running))}
-            if not running:
-                break
-            done, running = wait(running, return_when=FIRST_COMPLETED)
-            for future in done:
-                _add(result, *future.result())
-            progress.update(bar, completed=result.seeds)
+        with suppress(KeyboardInterrupt):
+            while result.failed is None and time.perf_counter() < deadline_s:
+                parts = _take(waiting, jobs - len(running))
+                running |= {pool.submit(_run_some, part, scenario, plant) for part in parts}
+                if not running:
+                    break
+                done, running = wait(running, return_when=FIRST_COMPLETED)
+                for future in done:
+                    _add(result, *future.result())
+                progress.update(bar, completed=result.seeds)
         # A lower seed that is still under way may fail as well: the lowest one is told.
         for future in running:
             _add(result, *future.result())
     result.real_s = time.perf_counter() - started_s
     return result
+
+
+def _leave_interrupts_to_the_parent() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _take(parts: Iterator[range], count: int) -> list[range]:
