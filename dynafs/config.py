@@ -156,7 +156,7 @@ class TimeoutSettings(Section, frozen=True):
 class HealingSettings(Section, frozen=True):
     """Bringing copies together again without anybody reading them."""
 
-    walk_interval_s: float = 600.0
+    walk_interval_s: float = 3600.0
     """How often a node compares all its records, and the chunks of its files, with their other owners."""
     walk_after_return_s: float = 5.0
     """How soon it does so when a peer came up."""

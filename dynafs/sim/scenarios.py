@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from dynafs.files import FileName
 from dynafs.ring import file_hash
+from dynafs.sim.checkers import is_converged
 from dynafs.sim.client import SimClient, Target
 from dynafs.sim.errors import PromiseBroken
 from dynafs.sim.history import History
@@ -268,6 +269,24 @@ async def founding_without_one_member(stage: Stage) -> None:
     stage.world.start("n3")
     await stage.world.wait_connected()
     expect(stage.world.nodes["n3"].store.read_record(FileName("demo", "f").key), "the late member got no record")
+
+
+@scenario()
+async def node_away_for_a_while(stage: Stage) -> None:
+    """A node misses writes, overwrites and deletes. When it is back it learns of them though nobody reads anything."""
+    for name in ("kept", "overwritten", "deleted"):
+        await stage.put("n1", name, f"{name}.1", LARGE)
+    stage.world.cut_power("n3")
+    expect(await stage.put("n1", "overwritten", "overwritten.2", LARGE), "two owners of three cannot overwrite")
+    expect(await stage.put("n2", "new", "new.1", LARGE), "two owners of three cannot write")
+    expect(await stage.client.delete("n1", Target("demo", "deleted")), "two owners of three cannot delete")
+    stage.world.start("n3")
+    await stage.world.wait_connected()
+    for _ in range(60):
+        if is_converged(stage.world, stage.history):
+            return
+        await asyncio.sleep(1.0)
+    expect(condition=False, message="the node does not know after a minute what it missed")
 
 
 @scenario()
