@@ -9,12 +9,14 @@ from dynafs.ports import Answer
 from dynafs.quorum import QuorumWrite
 from dynafs.quorum.read import RepairPlan
 from dynafs.replication.chunks import ChunkBytes, _ChunkRace
+from dynafs.replication.commit import Committer
 from dynafs.replication.records import RecordReader
+from dynafs.replication.refill import Refill
 from dynafs.replication.stamps import StampSource
 from dynafs.storage.disk import ChunkPlace
 from dynafs.storage.local import LocalStore
 from dynafs.storage.segments import SegmentFiles
-from dynafs.wire.messages import ReadChunk
+from dynafs.wire.messages import CommitVersion, ReadChunk
 
 
 def _sync_nothing(self: object) -> None:
@@ -53,12 +55,23 @@ async def _believe_everybody(self: _ChunkRace, node: str) -> ChunkBytes:
     return answer.body
 
 
+def _claim_everything(self: Refill, *_: object) -> None:
+    """Let a node with an empty disk swear that nothing ever was."""
+
+
+async def _carry_out_again(self: Committer, request: CommitVersion, body: bytes) -> Answer:
+    """Commit as often as the request arrives."""
+    return await self._serve(request, body)
+
+
 #: {name: [(class, method, its replacement)]}
 PLANTS: dict[str, list[tuple[type, str, Callable[..., Any]]]] = {
     "ack-before-fsync": [(SegmentFiles, "sync", _sync_nothing), (LocalStore, "_sync_index", _sync_nothing)],
     "one-node-counted-twice": [(QuorumWrite, "add_ack", _count_twice)],
     "read-without-repair": [(RecordReader, "_repair_now", _repair_nothing)],
     "stamp-not-raised": [(StampSource, "next", _stamp_from_the_clock)],
+    "empty-disk-answers": [(Refill, "check", _claim_everything), (Refill, "check_all", _claim_everything)],
+    "commit-repeated": [(Committer, "serve", _carry_out_again)],
     "hash-not-verified": [(LocalStore, "_verified", _believe_the_disk), (_ChunkRace, "_read_at", _believe_everybody)],
 }
 
