@@ -29,10 +29,5 @@ class JobRoutes:
             raise NotFound("job", name[:200])
         if action not in ACTIONS:
             raise RequestInvalid("action", f"use one of {', '.join(ACTIONS)}")
-        if action == "pause":
-            job.pause()
-        else:
-            job.resume()
-            if action == "start":
-                job.hurry()
+        {"start": job.start_now, "pause": job.pause, "resume": job.resume}[action]()
         return json_response(msgspec.to_builtins(job.status), 202)

@@ -11,7 +11,7 @@ from dynafs.ports import Clock
 
 
 class JobStatus(msgspec.Struct):
-    """What operators see. state: "idle", "busy" or "paused". Counts are since the node started."""
+    """What operators see. state: "idle", "starting", "busy" or "paused". Counts are since the node started."""
 
     name: str
     state: str = "idle"
@@ -32,6 +32,8 @@ class Job:
         self._next_s = clock.monotonic_s() + self.jittered(interval_s)
         self._news = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        #: whether somebody waits for the present run, or the next one
+        self.is_asked_for = False
 
     def start(self) -> None:
         """Begin to run now and then."""
@@ -47,6 +49,14 @@ class Job:
         """Have the next run begin within some seconds."""
         self._next_s = min(self._next_s, self._clock.monotonic_s() + within_s)
         self._news.set()
+
+    def start_now(self) -> None:
+        """Run at once because somebody asked for it, going on if it was paused."""
+        self.is_asked_for = True
+        if self.status.state != "busy":
+            self.status.state = "starting"
+        self.resume()
+        self.hurry()
 
     def pause(self) -> None:
         """Do nothing more until `resume`."""
@@ -88,7 +98,7 @@ class Job:
                 self.status.runs += 1
             except DynafsError as error:
                 self.note(error)
-            self.status.state = "idle"
+            self.status.state, self.is_asked_for = "idle", False
             self._next_s = self._clock.monotonic_s() + self.jittered(self._interval_s)
 
     async def _wait_news(self, timeout_s: float | None) -> None:

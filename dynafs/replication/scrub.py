@@ -3,8 +3,9 @@
 Problem: a bit that flips in a chunk nobody reads is noticed only when it is needed, and then perhaps everywhere.
 
 Rule: all chunks are read in the order of their names and verified against them, at the pace that takes `scrub_period_s`
-for everything, but not slower than `RATE_BYTES_PER_S_MIN`. The store quarantines what is bad; a good copy is fetched
-from another owner and put in its place at once. Where it stopped is durable, so a restart does not begin again.
+for everything, but not slower than `RATE_BYTES_PER_S_MIN`, and faster when an operator asked for it. The store
+quarantines what is bad; a good copy is fetched from another owner and put in its place at once. Where it stopped is
+durable, so a restart does not begin again.
 
 Tested in the simulator: bits flip at random, and all copies must be good again before anything is read.
 """
@@ -23,6 +24,8 @@ POSITION_FACT = "scrub_position"
 PAGE_CHUNKS = 256
 #: Even a small store is read at this pace: a slower one would only spread the same work.
 RATE_BYTES_PER_S_MIN = 1 << 20
+#: The least pace when somebody waits for it: noticeable, and a fraction of what disks and hashes can do.
+RATE_ASKED_FOR_BYTES_PER_S_MIN = 64 << 20
 #: Bytes read between two writes of the position.
 POSITION_EVERY_BYTES = 256 << 20
 
@@ -36,13 +39,11 @@ class Scrubber:
 
     async def _scrub(self, job: Job) -> None:
         total_bytes = await self._total_bytes(job)
-        rate = max(RATE_BYTES_PER_S_MIN, int(total_bytes / self._period_s))
-        job.status.bytes_per_s_max = rate
         after, unsaved_bytes = self._store.fact(POSITION_FACT) or b"", 0
         while True:
             page = await self._store.scan_chunks(after, PAGE_CHUNKS)
             for chunk_id, size_bytes in page:
-                await job.step(size_bytes / rate)
+                await job.step(size_bytes / self._rate(job, total_bytes))
                 await self._check(job, chunk_id)
                 unsaved_bytes += size_bytes
             if len(page) < PAGE_CHUNKS:
@@ -53,6 +54,11 @@ class Scrubber:
                 unsaved_bytes = 0
         if self._store.fact(POSITION_FACT):
             await self._store.put_fact(POSITION_FACT, b"")
+
+    def _rate(self, job: Job, total_bytes: int) -> int:
+        least = RATE_ASKED_FOR_BYTES_PER_S_MIN if job.is_asked_for else RATE_BYTES_PER_S_MIN
+        job.status.bytes_per_s_max = max(least, int(total_bytes / self._period_s))
+        return job.status.bytes_per_s_max
 
     async def _total_bytes(self, job: Job) -> int:
         total_bytes, after = 0, b""

@@ -66,6 +66,20 @@ def test_hurried_job_runs_now() -> None:
     assert [round(at_s) for _, at_s in run_job(script, 3600).steps] == [11, 12, 13]
 
 
+def test_job_started_by_hand_goes_on_if_it_was_paused() -> None:
+    """And says at once that it is about to."""
+
+    async def script(job: Job, worker: Worker) -> None:
+        job.pause()
+        await asyncio.sleep(10)
+        job.start_now()
+        assert (job.status.state, job.is_asked_for) == ("starting", True)
+        await asyncio.sleep(10)
+        assert (job.status.runs, job.status.state, job.is_asked_for) == (1, "idle", False)
+
+    run_job(script, 3600)
+
+
 def test_paused_job_stops_between_two_steps_and_goes_on_there() -> None:
     """Nothing is done twice and nothing is left out."""
 
