@@ -184,7 +184,8 @@ class SimPeers:
     def on_reset(self, peer: str, peer_life: int) -> None:
         """A life of a peer is over."""
         link = self._links[peer]
-        if link.life and peer_life in (0, link.life):
+        # A refusal of an attempt to connect names no life; arriving late, it says nothing of the link that stands.
+        if link.life and peer_life == link.life:
             self._go_down(link, "the peer closed the connection")
         for who, answers in list(self._serving.items()):
             if who[:2] == (peer, peer_life):

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 from dynafs.errors import DynafsError
 from dynafs.files import BucketPolicy
@@ -172,17 +173,21 @@ async def _read_all(world: World, history: History) -> None:
     reader = SimClient(world, history, "last reader")
     for name in sorted(history.files):
         bucket, _, path = name.partition("/")
+        target = Target(bucket, path, r=world.options.n)
         for node in world.names:
-            for _ in range(LAST_READS_MAX):
-                if await reader.get(node, Target(bucket, path, r=world.options.n)):
-                    break
-                await asyncio.sleep(1.0)
-            else:
-                raise SimulationStuck(f"{name} stays unreadable through {node}")
+            await _insist(partial(reader.get, node, target), f"{name} stays unreadable through {node}")
     for bucket in sorted({name.partition("/")[0] for name in history.files}):
         for node in world.names:
-            if not await reader.list(node, bucket):
-                raise SimulationStuck(f"{bucket} cannot be listed through {node}")
+            await _insist(partial(reader.list, node, bucket), f"{bucket} cannot be listed through {node}")
+
+
+async def _insist(ask: Callable[[], Awaitable[bool]], problem: str) -> None:
+    """Ask until there is an answer: late messages of the time before may still do harm once."""
+    for _ in range(LAST_READS_MAX):
+        if await ask():
+            return
+        await asyncio.sleep(1.0)
+    raise SimulationStuck(problem)
 
 
 async def _wait_for_clocks(world: World, history: History) -> None:
