@@ -8,6 +8,7 @@ from dynafs.observe import metrics
 from dynafs.observe.events import get_logger
 from dynafs.ports import Answer, Store
 from dynafs.quorum import QuorumWrite, Verdict
+from dynafs.replication.background import Background, note_failure
 from dynafs.replication.latency import LatencyTracker
 from dynafs.replication.reach import Reach, WriteRun, failure_code
 from dynafs.wire.messages import ReadChunk, StoreChunk
@@ -26,7 +27,7 @@ class ChunkKeeper:
 
     def __init__(self, reach: Reach, store: Store, latency: LatencyTracker) -> None:
         self._reach, self._store, self._latency = reach, store, latency
-        self._repairs: set[asyncio.Task[None]] = set()
+        self.repairs = Background(REPAIRS_MAX)
 
     async def store(
         self,
@@ -80,11 +81,8 @@ class ChunkKeeper:
         return await _ChunkRace(self._reach, self._store, chunk_id, self._latency.hedge_s).run()
 
     def _repair_later(self, node: str, request: StoreChunk, body: ChunkBytes) -> None:
-        if len(self._repairs) >= REPAIRS_MAX:
-            return
-        task = asyncio.create_task(self._repair(node, request, body))
-        self._repairs.add(task)
-        task.add_done_callback(self._repairs.discard)
+        if not self.repairs.is_full:
+            self.repairs.begin(self._repair(node, request, body))
 
     async def _repair(self, node: str, request: StoreChunk, body: ChunkBytes) -> None:
         try:
@@ -94,15 +92,6 @@ class ChunkKeeper:
         else:
             metrics.chunks_repaired.inc()
             log.info("chunk.repaired", chunk=request.chunk_id.hex(), node=node)
-
-    @property
-    def repair_count(self) -> int:
-        """Repairs under way."""
-        return len(self._repairs)
-
-    async def close(self) -> None:
-        """Wait for repairs under way."""
-        await asyncio.gather(*self._repairs, return_exceptions=True)
 
 
 class _ChunkRace:
@@ -140,7 +129,7 @@ class _ChunkRace:
             for task in self._running:
                 # Those that lost the race in the same moment have ended; nobody asks what became of them.
                 if task.done():
-                    task.exception()
+                    note_failure(task)
                 task.cancel()
         raise ChunkUnavailable(self._chunk_id.hex(), self.failures)
 

@@ -94,12 +94,12 @@ class Replication:
     @property
     def repair_count(self) -> int:
         """Repairs of records and chunks under way."""
-        return self.records.repair_count + self.chunks.repair_count
+        return self.records.repairs.count + self.chunks.repairs.count
 
     async def close(self) -> None:
         """Wait for repairs under way; end the rest."""
         await self.walker.close()
         await self.scrubber.job.close()
         await self.refill.close()
-        await self.records.close()
-        await self.chunks.close()
+        await self.records.repairs.close()
+        await self.chunks.repairs.close()

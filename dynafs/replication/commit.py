@@ -13,6 +13,7 @@ from dynafs.files.version import Record, Version
 from dynafs.observe import metrics
 from dynafs.ports import Answer, Clock
 from dynafs.quorum import QuorumPolicy, Verdict
+from dynafs.replication.background import note_failure
 from dynafs.replication.reach import Reach, failure_code, store_at
 from dynafs.replication.records import RecordReader
 from dynafs.replication.stamps import StampSource
@@ -105,7 +106,7 @@ class Committer:
             task = asyncio.create_task(self._serve(request, body))
             if request.commit_id:
                 self._served[request.commit_id] = task
-                task.add_done_callback(_note_failure)
+                task.add_done_callback(note_failure)
                 if len(self._served) > REMEMBERED_MAX:
                     self._served.popitem(last=False)
         return await asyncio.shield(task)
@@ -117,12 +118,6 @@ class Committer:
         policy.check()
         receipt = await self.commit(request.key, decode_version(body), policy)
         return Answer(CommitReply(receipt.version.stamp, receipt.stored_on))
-
-
-def _note_failure(commit: "asyncio.Task[Answer]") -> None:
-    """Take notice of the failure of a commit whose gateway has gone."""
-    if not commit.cancelled():
-        commit.exception()
 
 
 def _remote_error(error: PeerRefused, policy: QuorumPolicy) -> DynafsError:

@@ -10,6 +10,9 @@ from dynafs.quorum import QuorumWrite, Verdict
 from dynafs.ring import Ring, partition_of
 from dynafs.wire.messages import Request
 
+#: Makes a record of another owner part of what is held here.
+Merge = Callable[[bytes, bytes], "asyncio.Future[None]"]
+
 
 class Reach:
     """The nodes as one coordinator sees them."""
@@ -24,8 +27,13 @@ class Reach:
         timeout_s: float,
     ) -> None:
         self.me, self.ring, self.membership, self.timeout_s = me, ring, membership, timeout_s
+        self.others = [member.node for member in ring.members if member.node != me]
         self._peers, self._handle_locally = peers, handle_locally
         self.loop = asyncio.get_running_loop()
+
+    def is_up(self, node: str) -> bool:
+        """Return whether a node, this one included, can be asked."""
+        return node == self.me or self.membership.is_up(node)
 
     def owners(self, hash_bytes: bytes) -> tuple[str, ...]:
         """Return the owners of a key's hash or of a chunk's id, first choice first."""

@@ -12,6 +12,7 @@ from dynafs.observe.events import get_logger
 from dynafs.ports import Answer
 from dynafs.quorum import QuorumPolicy, QuorumRead, Verdict
 from dynafs.quorum.read import RepairPlan
+from dynafs.replication.background import Background
 from dynafs.replication.latency import LatencyTracker
 from dynafs.replication.reach import Reach, failure_code, store_at
 from dynafs.ring import file_hash
@@ -111,7 +112,7 @@ class RecordReader:
 
     def __init__(self, reach: Reach, latency: LatencyTracker) -> None:
         self._reach, self._latency = reach, latency
-        self._repairs: set[asyncio.Task[None]] = set()
+        self.repairs = Background(REPAIRS_MAX)
 
     async def read(self, key: bytes, r: int, w: int) -> Record:
         """Return the newest record R owners know of, held by W owners when this returns. Raises ReadQuorumLost."""
@@ -168,23 +169,11 @@ class RecordReader:
         log.info("record.repaired", key=key.decode(errors="replace"), nodes=fold.acked)
 
     def _repair_later(self, key: bytes, plan: RepairPlan) -> None:
-        if plan.record == EMPTY or len(self._repairs) >= REPAIRS_MAX:
-            return
-        task = asyncio.create_task(self._repair_stale(key, plan))
-        self._repairs.add(task)
-        task.add_done_callback(self._repairs.discard)
+        if plan.record != EMPTY and not self.repairs.is_full:
+            self.repairs.begin(self._repair_stale(key, plan))
 
     async def _repair_stale(self, key: bytes, plan: RepairPlan) -> None:
         fold = await store_at(self._reach, StoreRecord(key), encode_record(plan.record), plan.stale, len(plan.stale))
         metrics.records_repaired.inc(len(fold.acked))
         for node, code in fold.failed.items():
             log.warning("record.repair_failed", key=key.decode(errors="replace"), node=node, code=code)
-
-    @property
-    def repair_count(self) -> int:
-        """Repairs under way."""
-        return len(self._repairs)
-
-    async def close(self) -> None:
-        """Wait for repairs under way."""
-        await asyncio.gather(*self._repairs, return_exceptions=True)

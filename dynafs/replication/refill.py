@@ -16,7 +16,7 @@ Tested by the scenario `lost-disk` and by random plans with lost disks in the si
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from contextlib import suppress
 
 import msgspec
@@ -24,7 +24,7 @@ import msgspec
 from dynafs.errors import DynafsError, ReplicaIncomplete
 from dynafs.observe.events import get_logger
 from dynafs.ports import Answer, Store
-from dynafs.replication.reach import Reach, failure_code
+from dynafs.replication.reach import Merge, Reach, failure_code
 from dynafs.ring import file_hash
 from dynafs.wire.messages import PulledRecords, PullRecords
 
@@ -40,7 +40,6 @@ PAGE_RECORDS = 256
 #: for whole records and then repaired takes three.
 DECIDED_DEADLINES = 3
 
-Merge = Callable[[bytes, bytes], "asyncio.Future[None]"]
 _Rows = list[tuple[bytes, bytes]]
 
 
@@ -63,10 +62,9 @@ class Refill:
     def __init__(self, reach: Reach, store: Store, generation: str, merge: Merge) -> None:
         """generation: of this data directory. merge: makes one record part of what is held."""
         self._reach, self._store, self._generation, self._merge = reach, store, generation, merge
-        self._others = [member.node for member in reach.ring.members if member.node != reach.me]
         stored = store.fact(STATE_FACT)
         self._state = RefillState() if stored is None else msgspec.json.decode(stored, type=RefillState)
-        if not self._others:
+        if not self._reach.others:
             self._state.is_complete = True
         self._task: asyncio.Task[None] | None = None
         #: whether what a former self said can count no more
@@ -91,7 +89,7 @@ class Refill:
     def check_all(self) -> None:
         """Raise ReplicaIncomplete when this node may have forgotten anything."""
         if not self._state.is_complete:
-            raise ReplicaIncomplete([node for node in self._others if node not in self._state.pulled])
+            raise ReplicaIncomplete([node for node in self._reach.others if node not in self._state.pulled])
 
     def start(self) -> None:
         """Refill in the background if that is needed; else only make ourselves known to peers that never met us."""
@@ -99,7 +97,7 @@ class Refill:
 
     async def _greet(self) -> None:
         """Ask every peer for no records at all, so that both sides remember whom they met."""
-        strangers = [node for node in self._others if self._store.fact(MET_FACT + node) is None]
+        strangers = [node for node in self._reach.others if self._store.fact(MET_FACT + node) is None]
         while strangers:
             for node in list(strangers):
                 with suppress(DynafsError):
@@ -122,7 +120,7 @@ class Refill:
                 # Every operation that may have counted an answer of our former self comes to its end meanwhile.
                 await asyncio.sleep(DECIDED_DEADLINES * self._reach.timeout_s)
                 self._is_decided = True
-            done = [await self._try(self._pull(node)) for node in self._others if self._is_wanted(node)]
+            done = [await self._try(self._pull(node)) for node in self._reach.others if self._is_wanted(node)]
             if self._is_enough() and await self._try(self._finish()):
                 log.info("node.refilled", pulled=self._state.pulled, is_lost=self._state.is_lost)
                 return
@@ -131,12 +129,12 @@ class Refill:
 
     def _is_wanted(self, node: str) -> bool:
         must_wait = self._state.is_lost and not self._is_decided
-        return not must_wait and node not in self._state.pulled and self._reach.membership.is_up(node)
+        return not must_wait and node not in self._state.pulled and self._reach.is_up(node)
 
     def _is_enough(self) -> bool:
-        if len(self._state.pulled) == len(self._others):
+        if len(self._state.pulled) == len(self._reach.others):
             return True
-        return not self._state.is_lost and 2 * (len(self._answered) + 1) > len(self._others) + 1
+        return not self._state.is_lost and 2 * (len(self._answered) + 1) > len(self._reach.others) + 1
 
     async def _try(self, work: Coroutine[None, None, None]) -> bool:
         """Do something that a peer or the disk may refuse; return whether it was done."""

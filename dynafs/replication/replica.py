@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Protocol
 
 import msgspec
 
@@ -12,6 +11,7 @@ from dynafs.files.manifest import PAGE_CHUNKS, split_ids
 from dynafs.files.version import Record
 from dynafs.observe.events import get_logger
 from dynafs.ports import Answer, Store
+from dynafs.replication.refill import Refill
 from dynafs.replication.stamps import StampSource
 from dynafs.wire.messages import (
     ChunkReply,
@@ -34,22 +34,6 @@ from dynafs.wire.messages import (
 from dynafs.wire.records import decode_record, encode_record, record_digest
 
 log = get_logger()
-
-
-class Refill(Protocol):
-    """What `replication.refill` does for a replica."""
-
-    def check(self, key: bytes) -> None:
-        """Raise ReplicaIncomplete when this node may have forgotten what it held under a key."""
-        ...
-
-    def check_all(self) -> None:
-        """Raise ReplicaIncomplete when this node may have forgotten anything."""
-        ...
-
-    async def serve(self, peer: str, request: PullRecords) -> Answer:
-        """Return the next records of partitions that the peer owns."""
-        ...
 
 
 Committer = Callable[[CommitVersion, bytes], Awaitable[Answer]]

@@ -5,6 +5,7 @@ import asyncio
 from dynafs.causality import HybridClock, Stamp
 from dynafs.causality.clock import check_skew
 from dynafs.ports import Clock, Store
+from dynafs.replication.background import note_failure
 
 
 class StampSource:
@@ -38,15 +39,9 @@ class StampSource:
         if self._raising is None or self._raising.done():
             ceiling = self._hybrid.next_ceiling(self._clock.wall_ms(), above)
             self._raising = asyncio.create_task(self._make_durable(ceiling))
-            self._raising.add_done_callback(_note_failure)
+            self._raising.add_done_callback(note_failure)
         return self._raising
 
     async def _make_durable(self, ceiling: int) -> None:
         await self._store.put_clock_ceiling(ceiling)
         self._hybrid.raise_ceiling(ceiling)
-
-
-def _note_failure(raising: "asyncio.Task[None]") -> None:
-    """Take notice of a failure that nobody waited for: the store has logged it, and the next stamp tries again."""
-    if not raising.cancelled():
-        raising.exception()

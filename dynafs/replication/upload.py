@@ -13,6 +13,7 @@ from dynafs.files.manifest import plan_pages
 from dynafs.files.version import etag_of
 from dynafs.ports import Clock
 from dynafs.quorum import QuorumPolicy
+from dynafs.replication.background import note_failure
 from dynafs.replication.budget import ByteBudget, Holding
 from dynafs.replication.chunks import ChunkBytes, ChunkKeeper
 from dynafs.replication.commit import UNSTAMPED, Committer, Receipt
@@ -79,15 +80,8 @@ class Uploader:
                 return await self.committer.commit(key, draft, plan.policy, context)
             finally:
                 if context is not None:
-                    _discard(context)
-
-
-def _discard(context: "asyncio.Task[dict[str, int]]") -> None:
-    """End a task whose outcome nobody will ask for; an error in it is no news then."""
-    if not context.done():
-        context.cancel()
-    elif not context.cancelled():
-        context.exception()
+                    context.cancel()
+                    context.add_done_callback(note_failure)
 
 
 class _ChunkCutter:

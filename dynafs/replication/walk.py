@@ -13,7 +13,7 @@ Tested in the simulator, where all owners must agree within bounded time after e
 """
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import msgspec
@@ -27,7 +27,7 @@ from dynafs.ports import Clock, Store
 from dynafs.replication.chunks import ChunkKeeper
 from dynafs.replication.files import FileReader
 from dynafs.replication.job import Job
-from dynafs.replication.reach import Reach
+from dynafs.replication.reach import Merge, Reach
 from dynafs.ring import file_hash
 from dynafs.wire.messages import (
     ChunkStates,
@@ -47,8 +47,6 @@ log = get_logger()
 PAGE_RECORDS = 128
 #: How often to look whether a peer came up.
 LOOK_S = 1.0
-
-Merge = Callable[[bytes, bytes], "asyncio.Future[None]"]
 
 
 class _Lack(NamedTuple):
@@ -74,7 +72,6 @@ class Walker:
         """merge: makes a record of a peer part of what is held here."""
         self._reach, self._store, self._merge, self._files, self._keeper = reach, store, merge, files, keeper
         self._after_return_s = after_return_s
-        self._others = [member.node for member in reach.ring.members if member.node != reach.me]
         self.job = Job("walk", self._walk, clock, interval_s)
         self._watching: asyncio.Task[None] | None = None
 
@@ -95,7 +92,7 @@ class Walker:
         known = frozenset[str]()
         while True:
             await asyncio.sleep(LOOK_S)
-            up = frozenset(node for node in self._others if self._reach.membership.is_up(node))
+            up = frozenset(node for node in self._reach.others if self._reach.is_up(node))
             if up - known:
                 self.job.hurry(self.job.jittered(self._after_return_s))
             known = up
@@ -116,9 +113,9 @@ class Walker:
 
     async def _mend_records(self, keys: list[bytes]) -> None:
         differing: dict[str, list[bytes]] = {}
-        for node in self._others:
+        for node in self._reach.others:
             shared = [key for key in keys if node in self._reach.owners(file_hash(key))]
-            if shared and self._reach.membership.is_up(node):
+            if shared and self._reach.is_up(node):
                 differing[node] = await self._differing(node, shared)
         # First take over what all others know, then tell them: so nobody is told twice.
         for node, its_keys in differing.items():
@@ -158,7 +155,7 @@ class Walker:
 
     async def _mend_chunks(self, key: bytes) -> None:
         version = decode_record(self._store.read_record(key)).newest
-        first = next((node for node in self._reach.owners(file_hash(key)) if self._is_here(node)), None)
+        first = next((node for node in self._reach.owners(file_hash(key)) if self._reach.is_up(node)), None)
         if version is None or version.manifest is None or first != self._reach.me:
             return
         try:
@@ -178,7 +175,7 @@ class Walker:
             for node in self._reach.owners(chunk_id):
                 wanted.setdefault(node, []).append(chunk_id)
         for node, its_ids in wanted.items():
-            if self._is_here(node):
+            if self._reach.is_up(node):
                 for lack in await self._lacking(node, its_ids):
                     await self._give(lack, key, version)
 
@@ -200,6 +197,3 @@ class Walker:
         self.job.status.mended += 1
         metrics.chunks_repaired.inc()
         log.info("chunk.repaired", chunk=lack.chunk_id.hex(), node=lack.node)
-
-    def _is_here(self, node: str) -> bool:
-        return node == self._reach.me or self._reach.membership.is_up(node)

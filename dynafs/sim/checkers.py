@@ -33,7 +33,7 @@ class Linearizable:
     """Every file is a register: some order of its operations, each at one moment between call and return, explains all
     that was read."""
 
-    name = "linearizability"
+    name: ClassVar[str] = "linearizability"
 
     def check(self, world: World, history: History) -> None:  # noqa: ARG002
         """Search for the order, file by file."""
@@ -46,7 +46,7 @@ class Linearizable:
 class NothingLost:
     """What was acknowledged and not overwritten since is what the owners hold in the end; what was deleted stays so."""
 
-    name = "durability"
+    name: ClassVar[str] = "durability"
 
     def check(self, world: World, history: History) -> None:
         """Compare the owners' newest versions with the writes that may be the last."""
@@ -69,7 +69,7 @@ class NothingLost:
 class StampsOrdered:
     """The stamps that clients are told order the writes of a file as they happened, whatever clocks said."""
 
-    name = "stamps"
+    name: ClassVar[str] = "stamps"
 
     def check(self, world: World, history: History) -> None:  # noqa: ARG002
         """Compare each acknowledged write with all that had returned before it was called."""
@@ -85,7 +85,7 @@ class StampsOrdered:
 class ListingsComplete:
     """A listing has every file acknowledged before it and not touched by a delete, and none that never was."""
 
-    name = "listings"
+    name: ClassVar[str] = "listings"
 
     def check(self, world: World, history: History) -> None:  # noqa: ARG002
         """Weigh every listing against every file of its bucket."""
@@ -116,7 +116,7 @@ class ListingsComplete:
 class Converged:
     """All owners of a file hold the same record, byte for byte, and all owners of its chunks hold good copies."""
 
-    name = "convergence"
+    name: ClassVar[str] = "convergence"
 
     def check(self, world: World, history: History) -> None:
         """Look into every platter."""
@@ -150,7 +150,7 @@ class Converged:
 class NothingPending:
     """When everybody has finished, nothing is held: no call, no budget, no unwritten record, no task."""
 
-    name = "leftovers"
+    name: ClassVar[str] = "leftovers"
 
     def check(self, world: World, history: History) -> None:  # noqa: ARG002
         """Ask every node."""
@@ -162,7 +162,7 @@ class NothingPending:
 class NoErrors:
     """No log event of level error that the faults do not explain, and no bug in a callback."""
 
-    name = "errors"
+    name: ClassVar[str] = "errors"
     #: events that a full or failing disk explains
     EXPECTED: ClassVar[dict[str, tuple[str, ...]]] = {"store.failed": ("full_disk", "sync_failure")}
 
@@ -177,6 +177,14 @@ class NoErrors:
         for node, event, fields in world.trace.errors:
             if not self._faults.intersection(self.EXPECTED.get(event, ())):
                 raise PromiseBroken(self.name, f"{node} logged {event} {fields}")
+
+
+def all_checkers(faults: Sequence[str]) -> list[Checker]:
+    """Return every checker of a finished run. faults: the kinds that it had."""
+    return [
+        NoErrors(faults), Linearizable(), NothingLost(), StampsOrdered(), ListingsComplete(), Converged(),
+        NothingPending(),
+    ]  # fmt: skip
 
 
 def is_converged(world: World, history: History) -> bool:

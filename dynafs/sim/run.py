@@ -7,19 +7,7 @@ from functools import partial
 
 from dynafs.errors import DynafsError
 from dynafs.files import BucketPolicy
-from dynafs.sim.checkers import (
-    Converged,
-    Linearizable,
-    ListingsComplete,
-    NoErrors,
-    NothingLost,
-    NothingPending,
-    StampsOrdered,
-    check_limits,
-    is_converged,
-    leftovers,
-    newest_of,
-)
+from dynafs.sim.checkers import Converged, all_checkers, check_limits, is_converged, leftovers, newest_of
 from dynafs.sim.client import SimClient, Target
 from dynafs.sim.errors import SimulationError, SimulationStuck
 from dynafs.sim.faults import FaultInjector
@@ -82,10 +70,7 @@ def run_script(
             await world.wait_connected()
             await script(world, history)
             await settle(world, history)
-            for checker in (
-                NoErrors(faults), Linearizable(), NothingLost(), StampsOrdered(), ListingsComplete(), Converged(),
-                NothingPending(),
-            ):  # fmt: skip
+            for checker in all_checkers(faults):
                 checker.check(world, history)
             if watch.done():
                 watch.result()

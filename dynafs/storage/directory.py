@@ -42,7 +42,7 @@ class DataDirectory:
             raise StoreRefused(f"data directory {path} cannot be used: {error.strerror}") from None
         try:
             self._take_lock()
-            self.identity = self._load_identity(cluster, node, new_generation)
+            self._load_identity(cluster, node, new_generation)
         except BaseException:
             os.close(self._lock_fd)
             raise
@@ -63,14 +63,13 @@ class DataDirectory:
         except OSError:
             raise StoreRefused(f"data directory {self.path} is in use by another process") from None
 
-    def _load_identity(self, cluster: str, node: str, new_generation: str) -> Identity:
+    def _load_identity(self, cluster: str, node: str, new_generation: str) -> None:
         path = self.path / "dynafs.json"
         if not path.exists():
             if any(self.segments_path.iterdir()) or self.index_path.exists():
                 raise StoreRefused(f"{path} is missing but the directory holds data; restore the file")
-            identity = Identity(DIRECTORY_FORMAT, cluster, node, new_generation)
-            write_durably(path, msgspec.json.format(msgspec.json.encode(identity)))
-            return identity
+            self._keep(Identity(DIRECTORY_FORMAT, cluster, node, new_generation))
+            return
         try:
             identity = msgspec.json.decode(path.read_bytes(), type=Identity)
         except msgspec.DecodeError as error:
@@ -84,14 +83,17 @@ class DataDirectory:
             )
         if not self.index_path.exists():
             # The records went with the index, so what this node acknowledged is not all here any more.
-            identity = msgspec.structs.replace(identity, generation=new_generation)
-            write_durably(path, msgspec.json.format(msgspec.json.encode(identity)))
-        return identity
+            self._keep(msgspec.structs.replace(identity, generation=new_generation))
+        else:
+            self.identity = identity
 
     def renew(self, generation: str) -> None:
         """Become a new generation: what this node acknowledged before is not all here any more."""
-        self.identity = msgspec.structs.replace(self.identity, generation=generation)
-        write_durably(self.path / "dynafs.json", msgspec.json.format(msgspec.json.encode(self.identity)))
+        self._keep(msgspec.structs.replace(self.identity, generation=generation))
+
+    def _keep(self, identity: Identity) -> None:
+        self.identity = identity
+        write_durably(self.path / "dynafs.json", msgspec.json.format(msgspec.json.encode(identity)))
 
     def close(self) -> None:
         """Release the lock."""

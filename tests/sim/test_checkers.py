@@ -13,6 +13,7 @@ from dynafs.sim.checkers import (
     NothingLost,
     NothingPending,
     StampsOrdered,
+    all_checkers,
     check_limits,
 )
 from dynafs.sim.client import SimClient, Target
@@ -55,10 +56,7 @@ def test_good_run_passes_them_all() -> None:
     """What is right is not complained about."""
 
     def check(world: World, history: History) -> None:
-        for checker in (
-            Converged(), Linearizable(), ListingsComplete(), NoErrors([]), NothingLost(), NothingPending(),
-            StampsOrdered(),
-        ):  # fmt: skip
+        for checker in all_checkers([]):
             checker.check(world, history)
         check_limits(world)
 

@@ -9,9 +9,21 @@ import os
 import pytest
 
 from dynafs.errors import ChunkCorrupt, ChunkMismatch, ChunkMissing
+from dynafs.storage import LocalStore
 from dynafs.wire.segments import chunk_id_of
 
 UPLOAD = b"u" * 16
+
+
+async def with_a_rotten_chunk(box) -> tuple[LocalStore, bytes, bytes]:
+    """Return a store, what a chunk in it was, and the chunk's id; the copy was found to be bad."""
+    store = box.open()
+    body = os.urandom(10_000)
+    chunk_id = await put(store, body)
+    box.flip_last_byte()
+    with pytest.raises(ChunkCorrupt):
+        await store.read_chunk(chunk_id)
+    return store, body, chunk_id
 
 
 async def put(store, body: bytes, upload: bytes = UPLOAD) -> bytes:
@@ -50,12 +62,7 @@ async def test_chunk_that_does_not_hash_to_its_name_is_refused_alone(box) -> Non
 
 async def test_flipped_byte_on_disk_is_quarantined_and_a_good_copy_heals_it(box) -> None:
     """A damaged chunk is never returned; afterwards the same chunk can be stored again."""
-    store = box.open()
-    body = os.urandom(10_000)
-    chunk_id = await put(store, body)
-    box.flip_last_byte()
-    with pytest.raises(ChunkCorrupt):
-        await store.read_chunk(chunk_id)
+    store, body, chunk_id = await with_a_rotten_chunk(box)
     await put(store, os.urandom(10))
     assert store.chunk_state(chunk_id) == "quarantined"
     with pytest.raises(ChunkMissing):
@@ -122,12 +129,7 @@ async def test_listing_is_sorted_limited_and_seeks_past_prefixes(box) -> None:
 
 async def test_good_copy_that_arrives_with_the_quarantine_of_the_bad_one_is_kept(box) -> None:
     """Acknowledged means there, also when the same commit takes the damaged copy away."""
-    store = box.open()
-    body = os.urandom(10_000)
-    chunk_id = await put(store, body)
-    box.flip_last_byte()
-    with pytest.raises(ChunkCorrupt):
-        await store.read_chunk(chunk_id)
+    store, body, chunk_id = await with_a_rotten_chunk(box)
     # Nothing was awaited since the copy was found bad, so both wait for the same commit.
     await store.put_chunk(chunk_id, UPLOAD, b"k", body)
     assert store.chunk_state(chunk_id) == "present"
