@@ -58,6 +58,24 @@ class RecordScan(NamedTuple):
     after: bytes | None
 
 
+class Reference(NamedTuple):
+    """Upload `upload_id` of the file under `key` uses the chunk. since_ms: when that was last known to be so, 0 when it
+    should be looked at soon."""
+
+    chunk_id: bytes
+    upload_id: bytes
+    key: bytes
+    since_ms: int
+
+
+class StoredChunk(NamedTuple):
+    """A chunk on this disk, its size, and the segment it lies in."""
+
+    chunk_id: bytes
+    size_bytes: int
+    segment: int
+
+
 class Store(Protocol):
     """One node's disk. Futures resolve when the bytes are durable; they fail with StoreError."""
 
@@ -99,12 +117,52 @@ class Store(Protocol):
         """Return records of all buckets in key order, behind a key."""
         ...
 
-    async def scan_chunks(self, after: bytes, limit: int) -> list[tuple[bytes, int]]:
-        """Return (chunk id, size in bytes) of what is here, in the order of ids, behind an id."""
+    async def scan_chunks(self, after: bytes, limit: int) -> list[StoredChunk]:
+        """Return what is here, in the order of ids, behind an id."""
         ...
 
-    def reference_of(self, chunk_id: bytes) -> tuple[bytes, bytes] | None:
-        """Return (upload id, key) of a reference to the chunk, None when there is none."""
+    async def scan_references(self, after: bytes, limit: int) -> list[Reference]:
+        """Return references in the order of chunk and upload ids, behind such a pair."""
+        ...
+
+    def reference_of(self, chunk_id: bytes) -> Reference | None:
+        """Return a reference to the chunk, None when there is none."""
+        ...
+
+    def reference(self, chunk_id: bytes, upload_id: bytes) -> Reference | None:
+        """Return one reference, None when it is not here."""
+        ...
+
+    def confirm_reference(self, chunk_id: bytes, upload_id: bytes, key: bytes) -> Future[None]:
+        """Make a reference, or make it as good as new. Raises ChunkMissing when the chunk is not here."""
+        ...
+
+    def release_reference(self, chunk_id: bytes, upload_id: bytes) -> Future[None]:
+        """Have a reference looked at soon, if it is here."""
+        ...
+
+    def drop_reference(self, reference: Reference) -> Future[None]:
+        """Remove a reference unless it was confirmed or released since, and with a chunk's last one the chunk."""
+        ...
+
+    def segment_sizes(self) -> dict[int, int]:
+        """Return {segment: its size in bytes}, the one being written included."""
+        ...
+
+    def pinned_segments(self) -> set[int]:
+        """Return segments that must stay: bad copies lie there that no good one has replaced yet."""
+        ...
+
+    def seal_segment(self, segment: int) -> Future[None]:
+        """Write no more to a segment."""
+        ...
+
+    async def move_chunk(self, chunk_id: bytes, segment: int) -> None:
+        """Write a chunk that lies in this segment anew, durably and verified. Raises ChunkCorrupt, StoreFailed."""
+        ...
+
+    def remove_segment(self, segment: int) -> Future[None]:
+        """Remove a sealed segment from which everything has moved."""
         ...
 
     def fact(self, name: str) -> bytes | None:

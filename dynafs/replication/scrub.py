@@ -42,13 +42,13 @@ class Scrubber:
         after, unsaved_bytes = self._store.fact(POSITION_FACT) or b"", 0
         while True:
             page = await self._store.scan_chunks(after, PAGE_CHUNKS)
-            for chunk_id, size_bytes in page:
-                await job.step(size_bytes / self._rate(job, total_bytes))
-                await self._check(job, chunk_id)
-                unsaved_bytes += size_bytes
+            for chunk in page:
+                await job.step(chunk.size_bytes / self._rate(job, total_bytes))
+                await self._check(job, chunk.chunk_id)
+                unsaved_bytes += chunk.size_bytes
             if len(page) < PAGE_CHUNKS:
                 break
-            after = page[-1][0]
+            after = page[-1].chunk_id
             if unsaved_bytes >= POSITION_EVERY_BYTES:
                 await self._store.put_fact(POSITION_FACT, after)
                 unsaved_bytes = 0
@@ -64,8 +64,8 @@ class Scrubber:
         total_bytes, after = 0, b""
         while page := await self._store.scan_chunks(after, PAGE_CHUNKS):
             await job.step()
-            total_bytes += sum(size_bytes for _, size_bytes in page)
-            after = page[-1][0]
+            total_bytes += sum(chunk.size_bytes for chunk in page)
+            after = page[-1].chunk_id
         return total_bytes
 
     async def _check(self, job: Job, chunk_id: bytes) -> None:
@@ -84,10 +84,9 @@ class Scrubber:
         reference = self._store.reference_of(chunk_id)
         if reference is None:
             return
-        upload_id, key = reference
         try:
             body = await self._keeper.look(chunk_id)
-            await self._store.put_chunk(chunk_id, upload_id, key, body, is_verified=True)
+            await self._store.put_chunk(chunk_id, reference.upload_id, reference.key, body, is_verified=True)
         except DynafsError as error:
             job.note(error)
             return

@@ -158,7 +158,13 @@ class _TimedSegments:
         return _TimedFile(self._disk, file)
 
     def open(self, number: int) -> "_TimedFile":
+        if number not in self._disk.platter.files:
+            raise FileNotFoundError(number)
         return _TimedFile(self._disk, self._disk.platter.files[number])
+
+    def remove(self, number: int) -> None:
+        self._disk.pass_time(self._disk.conditions.sync_s)
+        self._disk.platter.files.pop(number, None)
 
 
 class _TimedFile:

@@ -12,7 +12,7 @@ import msgspec
 
 T = TypeVar("T")
 
-#: records: bucket NUL path -> record. chunks: id -> place. references: id + upload id -> bucket NUL path.
+#: records: bucket NUL path -> record. chunks: id -> place. references: id + upload id -> since when, bucket NUL path.
 #: quarantine: id -> place and reason. node: names of this module's callers -> their values.
 FAMILIES = ("records", "chunks", "references", "quarantine", "node")
 
@@ -62,6 +62,10 @@ class SegmentMedium(Protocol):
 
     def open(self, number: int) -> SegmentFile:
         """Open a segment for reading."""
+        ...
+
+    def remove(self, number: int) -> None:
+        """Remove a segment, durably."""
         ...
 
 

@@ -5,8 +5,9 @@ from itertools import islice
 import msgspec
 
 from dynafs.files.name import common_prefix
-from dynafs.ports import ListedRecord, RecordPage, RecordScan
+from dynafs.ports import ListedRecord, RecordPage, RecordScan, Reference, StoredChunk
 from dynafs.storage.disk import ChunkPlace, Index
+from dynafs.storage.references import decode_reference
 from dynafs.wire.records import decode_record
 
 #: A page stops here even below its limit of rows: inline contents come along with their records.
@@ -58,10 +59,17 @@ def scan_records(index: Index, after: bytes, limit: int) -> RecordScan:
     return RecordScan(rows, None)
 
 
-def scan_chunks(index: Index, after: bytes, limit: int) -> list[tuple[bytes, int]]:
-    """Return up to `limit` (chunk id, size in bytes) behind an id."""
+def scan_chunks(index: Index, after: bytes, limit: int) -> list[StoredChunk]:
+    """Return up to `limit` chunks behind an id."""
     rows = islice(index.scan("chunks", after + b"\0" if after else b""), limit)
-    return [(chunk_id, ChunkPlace(*msgspec.msgpack.decode(packed)).size_bytes) for chunk_id, packed in rows]
+    places = ((chunk_id, ChunkPlace(*msgspec.msgpack.decode(packed))) for chunk_id, packed in rows)
+    return [StoredChunk(chunk_id, place.size_bytes, place.segment) for chunk_id, place in places]
+
+
+def scan_references(index: Index, after: bytes, limit: int) -> list[Reference]:
+    """Return up to `limit` references behind a pair of chunk and upload id."""
+    rows = islice(index.scan("references", after + b"\0" if after else b""), limit)
+    return [decode_reference(row, value) for row, value in rows]
 
 
 def _is_file(data: bytes) -> bool:

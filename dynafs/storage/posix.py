@@ -81,6 +81,11 @@ class PosixSegments:
         """Open a segment for reading."""
         return PosixFile(self._file_path(number), os.O_RDONLY)
 
+    def remove(self, number: int) -> None:
+        """Remove a segment, durably."""
+        self._file_path(number).unlink(missing_ok=True)
+        sync_directory(self._path)
+
     def _file_path(self, number: int) -> Path:
         return self._path / f"{number:08d}.segment"
 

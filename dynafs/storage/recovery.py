@@ -10,6 +10,7 @@ from typing import NamedTuple
 from dynafs.errors import RemoteProtocolError
 from dynafs.observe.events import get_logger
 from dynafs.storage.disk import ChunkPlace, Index, SegmentFile, SegmentMedium
+from dynafs.storage.references import encode_reference
 from dynafs.wire.frames import BODY_SIZE_BYTES_MAX
 from dynafs.wire.segments import (
     ENTRY_HEADER_SIZE_BYTES,
@@ -67,7 +68,7 @@ def _index_entries(index: Index, number: int, entries: Iterator[FoundEntry], end
     for entry in entries:
         chunk_id = entry.header.chunk_id
         batch.put_chunk(chunk_id, entry.place)
-        batch.put("references", chunk_id + entry.header.upload_id, entry.key)
+        batch.put("references", chunk_id + entry.header.upload_id, encode_reference(entry.key, 0))
         count += 1
         if count % _RECOVERY_BATCH == 0:
             index.apply(batch)

@@ -58,6 +58,28 @@ class SegmentFiles:
         """Number of the segment being written and the offset its next entry will have."""
         return self._number, self._offset
 
+    def sizes_bytes(self) -> dict[int, int]:
+        """Return {segment: its size}. Raises StoreFailed."""
+        try:
+            return {number: self._medium.size_bytes(number) for number in self._medium.numbers()}
+        except OSError as error:
+            raise StoreFailed(f"cannot look at the segments: {error.strerror}") from error
+
+    def seal(self, number: int) -> None:
+        """Append to another segment from now on, if this one is being written."""
+        if number == self._number:
+            self._abandon()
+
+    def remove(self, number: int) -> None:
+        """Remove a segment nobody needs any more; reads under way come to their end. Raises StoreFailed."""
+        assert number != self._number or self._writer is None
+        with self._readers_lock:
+            self._readers.pop(number, None)
+        try:
+            self._medium.remove(number)
+        except OSError as error:
+            raise translate(error, "remove a segment") from error
+
     def _writable(self) -> SegmentFile:
         """Return the segment to append to, a new one when the last is full or was abandoned."""
         if self._writer is not None and self._offset < self._size_bytes_max:
@@ -90,7 +112,7 @@ class SegmentFiles:
     def read(self, place: ChunkPlace, *, cached_only: bool = False) -> bytearray | None:
         """Return a body's bytes, unverified; None when cached_only and they are not all in the page cache.
 
-        Raises StoreFailed; a body cut short is returned short.
+        Raises StoreFailed; a body cut short is returned short, and empty when the whole segment is not there.
         """
         body = bytearray(place.size_bytes)
         view, filled = memoryview(body), 0
@@ -101,6 +123,8 @@ class SegmentFiles:
                 if got == 0:
                     return None if cached_only else body[:filled]
                 filled += got
+        except FileNotFoundError:
+            return bytearray()
         except OSError as error:
             if cached_only:
                 return None

@@ -53,6 +53,26 @@ class Machine:
             bodies = [self.rng.randbytes(self.rng.choice([10, 700, 1500])) for _ in range(2)]
             again = [chunk(body, b"%016d" % number) for body in list(self.chunks.values())[:1]]
             await asyncio.gather(record(b"k%d" % (number % 3), number), *map(chunk, bodies), *again)
+            if number % 3 == 2:
+                await self.forget_one(store)
+                await self.compact(store)
+
+    async def forget_one(self, store: LocalStore) -> None:
+        """Drop all references to a chunk; it may be there or not from now on."""
+        chunk_id = list(self.chunks)[1]
+        del self.chunks[chunk_id]
+        for one, upload in [one for one in self.references if one[0] == chunk_id]:
+            del self.references[one, upload]
+            if (reference := store.reference(one, upload)) is not None:
+                await store.drop_reference(reference)
+
+    async def compact(self, store: LocalStore) -> None:
+        """Write everything in the oldest segment anew."""
+        oldest = min(store.segment_sizes())
+        await store.seal_segment(oldest)
+        for chunk in await store.scan_chunks(b"", 1000):
+            await store.move_chunk(chunk.chunk_id, oldest)
+        await store.remove_segment(oldest)
 
     async def check(self, store: LocalStore) -> None:
         """What was acknowledged is there, and nothing that is there is wrong."""
@@ -61,7 +81,7 @@ class Machine:
         for chunk_id in self.chunks:
             assert bytes(await store.read_chunk(chunk_id)) == self.chunks[chunk_id]
         for chunk_id, upload in self.references:
-            assert store._index.get("references", chunk_id + upload) == b"k"
+            assert store.reference(chunk_id, upload) is not None
         for chunk_id in list(store._index._index.tables["chunks"]):
             assert chunk_id_of(await store.read_chunk(chunk_id)) == chunk_id
 

@@ -119,8 +119,8 @@ async def test_listing_is_sorted_limited_and_seeks_past_prefixes(box) -> None:
     """Rows come in order, behind the cursor, of one bucket only."""
     store = box.open()
     for path in ("a", "b/1", "b/2", "c", "\U0010ffff\U0010ffff"):
-        await store.put_record(b"bucket\0" + path.encode(), b"")
-    await store.put_record(b"bucket2\0x", b"")
+        await store.put_record(b"bucket\0" + path.encode(), b"record")
+    await store.put_record(b"bucket2\0x", b"record")
     page = await store.list_records("bucket", "", "", b"", 3)
     assert ([row.path for row in page.records], page.is_end) == (["a", "b/1", "b/2"], False)
     page = await store.list_records("bucket", "", "", b"b/2", 10)

@@ -1,0 +1,188 @@
+"""Chunks: the half of the store whose bytes lie in segments."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from dynafs.errors import ChunkCorrupt, ChunkMissing
+from dynafs.observe import metrics
+from dynafs.observe.events import get_logger
+from dynafs.ports import Body, Reference, StoredChunk
+from dynafs.storage.chunk_batch import (
+    ChunkBatch,
+    ChunkWrite,
+    Confirm,
+    DropReference,
+    MoveChunk,
+    PutChunk,
+    Quarantine,
+    Release,
+    RemoveSegment,
+    SealSegment,
+)
+from dynafs.storage.commit import CommitLane
+from dynafs.storage.disk import ChunkPlace, Disk
+from dynafs.storage.listing import scan_chunks, scan_references
+from dynafs.storage.recovery import indexed_key
+from dynafs.storage.references import decode_reference, encode_reference
+from dynafs.storage.segments import SegmentFiles
+from dynafs.wire.segments import chunk_id_of, encode_entry_header
+
+log = get_logger()
+
+
+class ChunkStore:
+    """Chunks of one node and the references to them."""
+
+    def __init__(self, disk: Disk, segment_size_bytes_max: int, wall_ms: Callable[[], int], *, is_synced: bool) -> None:
+        self._disk, self._index, self._wall_ms, self._is_synced = disk, disk.index, wall_ms, is_synced
+        self._loop = asyncio.get_running_loop()
+        self._segments = SegmentFiles(disk.segments, segment_size_bytes_max)
+        self._chunks = CommitLane[ChunkWrite]("chunks", disk.worker("chunks"), self._commit_chunks)
+
+    def _submit(self, write: ChunkWrite) -> asyncio.Future[None]:
+        self._chunks.submit(write)
+        return write.future
+
+    def put_chunk(
+        self, chunk_id: bytes, upload_id: bytes, key: bytes, body: Body, *, is_verified: bool = False
+    ) -> asyncio.Future[None]:
+        """Keep a chunk and a reference to it; ChunkMismatch unless the body hashes to its name."""
+        return self._submit(PutChunk(chunk_id, self._loop.create_future(), upload_id, key, body, is_verified))
+
+    def confirm_reference(self, chunk_id: bytes, upload_id: bytes, key: bytes) -> asyncio.Future[None]:
+        """Make a reference, or make it as good as new. Raises ChunkMissing when the chunk is not here."""
+        return self._submit(Confirm(chunk_id, self._loop.create_future(), upload_id, key))
+
+    def release_reference(self, chunk_id: bytes, upload_id: bytes) -> asyncio.Future[None]:
+        """Have a reference looked at soon, if it is here."""
+        return self._submit(Release(chunk_id, self._loop.create_future(), upload_id))
+
+    def drop_reference(self, reference: Reference) -> asyncio.Future[None]:
+        """Remove a reference unless it was confirmed or released since, and with a chunk's last one the chunk."""
+        value = encode_reference(reference.key, reference.since_ms)
+        return self._submit(DropReference(reference.chunk_id, self._loop.create_future(), reference.upload_id, value))
+
+    def _commit_chunks(self, writes: Sequence[ChunkWrite]) -> None:
+        batch = ChunkBatch(self._index, self._wall_ms)
+        # Bad copies go first: a good one that arrives in the same batch must not be taken for one that is here already.
+        for write in sorted(writes, key=lambda write: not isinstance(write, Quarantine)):
+            batch.fold(write)
+        for number in batch.sealed:
+            self._segments.seal(number)
+        self._append(batch, is_synced=self._is_synced or any(isinstance(write, MoveChunk) for write in writes))
+        self._index.apply(batch.writes)
+        if (self._is_synced and batch.must_sync) or batch.removed:
+            self._index.sync()
+        for number in batch.removed:
+            # Only now does no durable row of the index lead there any more.
+            self._segments.remove(number)
+
+    def _append(self, batch: ChunkBatch, *, is_synced: bool) -> None:
+        if not batch.entries:
+            return
+        entries = [
+            (encode_entry_header(chunk_id, upload_id, key, len(body)), body)
+            for chunk_id, (upload_id, key, body) in batch.entries.items()
+        ]
+        places = self._segments.append(entries)
+        if is_synced:
+            self._segments.sync()
+        for chunk_id, place in zip(batch.entries, places, strict=True):
+            batch.writes.put_chunk(chunk_id, place)
+            batch.writes.delete("quarantine", chunk_id)
+        number, offset = self._segments.position
+        batch.writes.put("node", indexed_key(number), b"%d" % offset)
+
+    def read_chunk_now(self, chunk_id: bytes) -> bytearray | None:
+        """Return the verified chunk if no wait for the disk is needed, else None. Raises ChunkMissing, ChunkCorrupt."""
+        place = self._place(chunk_id)
+        body = self._segments.read(place, cached_only=True)
+        return None if body is None else self._verified(chunk_id, place, body)
+
+    async def read_chunk(self, chunk_id: bytes) -> bytearray:
+        """Return the verified chunk. Raises ChunkMissing, ChunkCorrupt, StoreFailed."""
+        while True:
+            place = self._place(chunk_id)
+            body = self._segments.read(place, cached_only=True)
+            if body is None:
+                body = await self._disk.read(self._segments.read, place)
+                assert body is not None
+            if len(body) == place.size_bytes or self._place(chunk_id) == place:
+                return self._verified(chunk_id, place, body)
+            # It was moved and its old segment removed meanwhile.
+
+    def _place(self, chunk_id: bytes) -> ChunkPlace:
+        place = self._index.chunk(chunk_id)
+        if place is None:
+            raise ChunkMissing(f"no copy of chunk {chunk_id.hex()} here", chunk=chunk_id.hex())
+        return place
+
+    def _verified(self, chunk_id: bytes, place: ChunkPlace, body: bytearray) -> bytearray:
+        if len(body) == place.size_bytes and chunk_id_of(body) == chunk_id:
+            return body
+        metrics.chunks_quarantined.inc()
+        log.warning("chunk.quarantined", chunk=chunk_id.hex(), segment=place.segment, offset_bytes=place.offset)
+        self._submit(Quarantine(chunk_id, self._loop.create_future(), place))
+        raise ChunkCorrupt(
+            f"the copy of chunk {chunk_id.hex()} here is corrupt; it was quarantined", chunk=chunk_id.hex()
+        )
+
+    def chunk_state(self, chunk_id: bytes) -> str:
+        """Return "present", "missing" or "quarantined", by the index."""
+        if self._index.chunk(chunk_id) is not None:
+            return "present"
+        return "missing" if self._index.get("quarantine", chunk_id) is None else "quarantined"
+
+    async def scan_chunks(self, after: bytes, limit: int) -> list[StoredChunk]:
+        """Return what is here, in the order of ids, behind an id."""
+        return await self._disk.read(scan_chunks, self._index, after, limit)
+
+    async def scan_references(self, after: bytes, limit: int) -> list[Reference]:
+        """Return references in the order of chunk and upload ids, behind such a pair."""
+        return await self._disk.read(scan_references, self._index, after, limit)
+
+    def reference_of(self, chunk_id: bytes) -> Reference | None:
+        """Return a reference to the chunk, None when there is none."""
+        row = next(self._index.scan("references", chunk_id), None)
+        return decode_reference(*row) if row is not None and row[0].startswith(chunk_id) else None
+
+    def reference(self, chunk_id: bytes, upload_id: bytes) -> Reference | None:
+        """Return one reference, None when it is not here."""
+        row = chunk_id + upload_id
+        value = self._index.get("references", row)
+        return None if value is None else decode_reference(row, value)
+
+    def segment_sizes(self) -> dict[int, int]:
+        """Return {segment: its size in bytes}, the one being written included. Raises StoreFailed."""
+        return self._segments.sizes_bytes()
+
+    def pinned_segments(self) -> set[int]:
+        """Return segments that must stay: bad copies lie there that no good one has replaced yet."""
+        noted = (msgspec.msgpack.decode(value) for _, value in self._index.scan("quarantine", b""))
+        return {ChunkPlace(*one["place"]).segment for one in noted}
+
+    def seal_segment(self, segment: int) -> asyncio.Future[None]:
+        """Write no more to a segment."""
+        return self._submit(SealSegment(b"", self._loop.create_future(), segment))
+
+    async def move_chunk(self, chunk_id: bytes, segment: int) -> None:
+        """Write a chunk that lies in this segment anew, durably and verified. Raises ChunkCorrupt, StoreFailed."""
+        place = self._index.chunk(chunk_id)
+        if place is None or place.segment != segment:
+            return
+        body = await self._disk.read(self._segments.read, place)
+        assert body is not None
+        self._verified(chunk_id, place, body)
+        await self._submit(MoveChunk(chunk_id, self._loop.create_future(), place, body))
+        await self.read_chunk(chunk_id)
+
+    def remove_segment(self, segment: int) -> asyncio.Future[None]:
+        """Remove a sealed segment from which everything has moved."""
+        return self._submit(RemoveSegment(b"", self._loop.create_future(), segment))
+
+    async def close_chunks(self) -> None:
+        """Commit what is queued and close the segments."""
+        await self._chunks.close()
+        self._segments.close()

@@ -1,0 +1,184 @@
+"""Records and the node's own facts: the half of the store that lives in the index alone."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from dynafs.errors import DynafsError
+from dynafs.ports import RecordPage, RecordScan
+from dynafs.storage.commit import CommitLane
+from dynafs.storage.disk import Disk
+from dynafs.storage.listing import list_records, scan_records
+
+_CEILING_KEY = b"clock_ceiling"
+#: Least time between two syncs of records. Under load a sync then serves twice as many writers, which gave a cluster
+#: on two cores 18 % more small PUTs at lower latency; an idle store commits at once.
+RECORD_INTERVAL_S = 0.002
+#: Pause before a failed sync of records is tried again.
+RESYNC_S = 1.0
+
+
+@dataclass(slots=True)
+class _PutValue:
+    """A record, or a value of the node's own; empty data removes it."""
+
+    family: str
+    key: bytes
+    data: bytes
+    future: "asyncio.Future[None]"
+    error: DynafsError | None = None
+    #: set once readers of the index see it
+    is_applied: bool = False
+
+    @property
+    def size_bytes(self) -> int:
+        return len(self.data)
+
+
+class RecordStore:
+    """Records and facts of one node."""
+
+    def __init__(self, disk: Disk, *, is_synced: bool) -> None:
+        self._disk, self._index, self._is_synced = disk, disk.index, is_synced
+        self._loop = asyncio.get_running_loop()
+        #: {key: bytes}: records given to put_record and not durable yet, the latest of each key
+        self._unwritten: dict[bytes, bytes] = {}
+        #: {key: bytes}: what is durable meanwhile. Invariant: same keys as `_unwritten`. The index shows a write to
+        #: readers before it is synced; a quorum must not count what a power cut could still take back.
+        self._durable: dict[bytes, bytes] = {}
+        #: {key: bytes}: records in the index whose sync failed; hidden until a later sync makes them durable
+        self._unsynced: dict[bytes, bytes] = {}
+        self._must_sync = False
+        self._resync: asyncio.TimerHandle | None = None
+        self._values = CommitLane[_PutValue]("records", disk.worker("records"), self._commit_values, RECORD_INTERVAL_S)
+
+    @property
+    def unwritten_count(self) -> int:
+        """Records on their way to the disk."""
+        return len(self._unwritten)
+
+    def clock_ceiling(self) -> int:
+        """Return the durable ceiling of the hybrid clock."""
+        return int(self._index.get("node", _CEILING_KEY) or b"0")
+
+    def put_clock_ceiling(self, ceiling: int) -> asyncio.Future[None]:
+        """Remember the hybrid clock's ceiling."""
+        return self._put_value("node", _CEILING_KEY, b"%d" % ceiling)
+
+    def fact(self, name: str) -> bytes | None:
+        """Return something the node knows of itself."""
+        return self._index.get("node", name.encode())
+
+    def put_fact(self, name: str, value: bytes) -> asyncio.Future[None]:
+        """Remember something of the node itself."""
+        return self._put_value("node", name.encode(), value)
+
+    def read_record(self, key: bytes) -> bytes:
+        """Return the durable record bytes, empty when there are none."""
+        data = self._durable.get(key)
+        return self._index.record(key) if data is None else data
+
+    def latest_record(self, key: bytes) -> bytes:
+        """Return the record bytes last given to put_record, durable or not yet."""
+        data = self._unwritten.get(key)
+        return self._index.record(key) if data is None else data
+
+    def put_record(self, key: bytes, data: bytes) -> asyncio.Future[None]:
+        """Replace the record."""
+        if key not in self._durable:
+            self._durable[key] = self._index.record(key)
+        self._unwritten[key] = data
+        write = _PutValue("records", key, data, self._loop.create_future())
+        write.future.add_done_callback(partial(self._on_record_written, write))
+        self._values.submit(write)
+        # Who stops waiting does not stop the write. Were it forgotten before it is on disk, the next merge would build
+        # on what came before it and overwrite it.
+        return asyncio.shield(write.future)
+
+    def _on_record_written(self, write: _PutValue, future: "asyncio.Future[None]") -> None:
+        key, data = write.key, write.data
+        is_latest = self._unwritten.get(key) is data
+        if future.exception() is not None and write.is_applied:
+            # Its writer was told that it failed, yet the index shows it: hide it until it is known to be durable.
+            self._unsynced[key] = data
+            self._sync_again_later()
+            return
+        if is_latest and future.exception() is not None and key in self._unsynced:
+            self._unwritten[key] = self._unsynced[key]
+        elif is_latest:
+            # The same bytes may be put twice while on their way; the first to be written settles both.
+            self._forget(key)
+        elif key in self._durable and future.exception() is None:
+            self._durable[key] = data
+        if self._unsynced and future.exception() is None:
+            self._show_unsynced()
+
+    def _forget(self, key: bytes) -> None:
+        del self._unwritten[key], self._durable[key]
+        self._unsynced.pop(key, None)
+
+    def _sync_again_later(self) -> None:
+        if self._resync is None:
+            self._resync = self._loop.call_later(RESYNC_S, self._sync_again)
+
+    def _sync_again(self) -> None:
+        """Write something small: with it everything before becomes durable, or the failure is met again."""
+        self._resync = None
+        if self._unsynced:
+            self._put_value("node", b"resynced", b"").add_done_callback(self._on_resynced)
+
+    def _on_resynced(self, future: "asyncio.Future[None]") -> None:
+        if future.exception() is None:
+            self._show_unsynced()
+        else:
+            self._sync_again_later()
+
+    def _show_unsynced(self) -> None:
+        """A sync succeeded, so everything applied before it is durable."""
+        left, self._unsynced = self._unsynced, {}
+        for key, data in left.items():
+            if self._unwritten.get(key) is data:
+                self._forget(key)
+            elif key in self._durable:
+                self._durable[key] = data
+
+    def _put_value(self, family: str, key: bytes, data: bytes) -> asyncio.Future[None]:
+        write = _PutValue(family, key, data, self._loop.create_future())
+        self._values.submit(write)
+        return write.future
+
+    def _commit_values(self, writes: Sequence[_PutValue]) -> None:
+        if self._must_sync:
+            # While syncs fail nothing more is written: what is neither durable nor forgotten stays bounded.
+            self._sync_index()
+        batch = self._index.batch()
+        for write in writes:
+            if write.data:
+                batch.put(write.family, write.key, write.data)
+            else:
+                batch.delete(write.family, write.key)
+        self._index.apply(batch)
+        for write in writes:
+            write.is_applied = True
+        if self._is_synced:
+            self._sync_index()
+
+    def _sync_index(self) -> None:
+        self._must_sync = True
+        self._index.sync()
+        self._must_sync = False
+
+    async def list_records(self, bucket: str, prefix: str, delimiter: str, after: bytes, limit: int) -> RecordPage:
+        """Return durable records in path order, skipping behind the first file of each common prefix."""
+        return await self._disk.read(list_records, self._index, bucket, prefix, delimiter, after, limit)
+
+    async def scan_records(self, after: bytes, limit: int) -> RecordScan:
+        """Return records of all buckets in key order, behind a key."""
+        return await self._disk.read(scan_records, self._index, after, limit)
+
+    async def close_records(self) -> None:
+        """Commit what is queued."""
+        if self._resync is not None:
+            self._resync.cancel()
+        await self._values.close()
