@@ -162,6 +162,14 @@ class HealingSettings(Section, frozen=True):
     """How soon it does so when a peer came up."""
     scrub_period_s: float = 30 * 86_400.0
     """Within this time a node reads every chunk it stores and checks it; a small store is done sooner."""
+    collection_interval_s: float = 600.0
+    """How often a node looks for chunks that no version uses any more."""
+    reference_age_s: float = 86_400.0
+    """Nobody confirmed for this long that a chunk is in use: all nodes that may know are asked."""
+    collection_grace_s: float = 3600.0
+    """How long nobody may know of a chunk's upload, from one asking to the next, before the chunk goes."""
+    compaction_interval_s: float = 3600.0
+    """How often segments that are mostly dead are written anew."""
 
 
 class LogSettings(Section, frozen=True):

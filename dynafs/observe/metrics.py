@@ -17,6 +17,7 @@ quorum_lost = Counter("dynafs_quorum_lost", "Operations that lost their quorum",
 records_repaired = Counter("dynafs_records_repaired", "Stale owners brought up to date by reads", registry=REGISTRY)
 chunks_repaired = Counter("dynafs_chunks_repaired", "Copies given to owners that lacked a good one", registry=REGISTRY)
 chunks_quarantined = Counter("dynafs_chunks_quarantined", "Copies found corrupt on this disk", registry=REGISTRY)
+chunks_collected = Counter("dynafs_chunks_collected", "Chunks removed because nothing used them", registry=REGISTRY)
 peers_up = Gauge("dynafs_peers_up", "Peers with a standing connection", registry=REGISTRY)
 peers_refused = Counter("dynafs_peers_refused", "Connections turned away", registry=REGISTRY)
 bytes_in_flight = Gauge("dynafs_bytes_in_flight", "Bytes held by a budget", ["budget"], registry=REGISTRY)

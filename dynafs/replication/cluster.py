@@ -8,7 +8,9 @@ from dynafs.ports import Clock, Membership, Peers, Store
 from dynafs.replication.buckets import Buckets
 from dynafs.replication.budget import ByteBudget
 from dynafs.replication.chunks import ChunkKeeper
+from dynafs.replication.collection import Collector
 from dynafs.replication.commit import Committer
+from dynafs.replication.compaction import Compactor
 from dynafs.replication.files import FileReader
 from dynafs.replication.inspect import Inspector
 from dynafs.replication.job import Job
@@ -16,6 +18,7 @@ from dynafs.replication.latency import LatencyTracker
 from dynafs.replication.listing import Lister
 from dynafs.replication.reach import Reach
 from dynafs.replication.records import RecordReader
+from dynafs.replication.references import ReferenceKeeper, ReferenceSender
 from dynafs.replication.refill import Refill
 from dynafs.replication.replica import Replica
 from dynafs.replication.scrub import Scrubber
@@ -44,7 +47,9 @@ class Replication:
         self.settings, self.ring, self.membership = settings, ring, membership
         actor = f"{settings.node.name}-{generation}"
         stamps = StampSource(HybridClock(actor, store.clock_ceiling()), clock, store, cluster.max_clock_skew_ms)
-        self.replica = Replica(store, stamps, limits.listing_rows_max)
+        healing = settings.healing
+        keeper = ReferenceKeeper(store, clock, healing.reference_age_s)
+        self.replica = Replica(store, stamps, keeper, limits.listing_rows_max)
         self.reach = Reach(settings.node.name, ring, peers, membership, self.replica.handle, timeouts.request_s)
         self.records = RecordReader(self.reach, LatencyTracker(hedge_min_s))
         self.chunks = ChunkKeeper(self.reach, store, LatencyTracker(hedge_min_s))
@@ -56,17 +61,25 @@ class Replication:
         wait_s = limits.admission_timeout_s
         self.seats = ByteBudget("upload seat", limits.upload_seat_bytes, wait_s)
         self.sending = ByteBudget("upload send", limits.upload_send_bytes, wait_s)
-        self.uploader = Uploader(
-            self.committer, self.chunks, clock, self.seats, self.sending,
-            cluster.inline_limit_bytes, limits.upload_chunks_in_flight,
-        )  # fmt: skip
         self.downloads = ByteBudget("download", limits.download_bytes, wait_s)
         self.files = FileReader(self.records, self.committer, self.chunks, self.downloads, limits.download_chunks_ahead)
+        self.references = ReferenceSender(self.reach, self.files)
+        self.replica.on_replaced = self.references.replaced
+        self.uploader = Uploader(
+            self.committer, self.chunks, self.references, clock, self.seats, self.sending,
+            cluster.inline_limit_bytes, limits.upload_chunks_in_flight, healing.collection_grace_s / 2,
+        )  # fmt: skip
         self.walker = Walker(
             self.reach, store, partial(self.replica.merge_record, is_old=True), self.files, self.chunks, clock,
-            interval_s=settings.healing.walk_interval_s, after_return_s=settings.healing.walk_after_return_s,
+            interval_s=healing.walk_interval_s, after_return_s=healing.walk_after_return_s,
         )  # fmt: skip
-        self.scrubber = Scrubber(store, self.chunks, clock, settings.healing.scrub_period_s)
+        self.scrubber = Scrubber(store, self.chunks, clock, healing.scrub_period_s)
+        self.collector = Collector(
+            self.reach, store, clock, interval_s=healing.collection_interval_s,
+            reference_age_s=healing.reference_age_s, grace_s=healing.collection_grace_s,
+        )  # fmt: skip
+        self.replica.on_released = self.collector.hurry
+        self.compactor = Compactor(store, clock, healing.compaction_interval_s)
         nodes = [member.node for member in ring.members]
         self.lister = Lister(self.reach, self.records, nodes, limits.listing_rows_max)
         self.inspector = Inspector(self.reach)
@@ -75,12 +88,14 @@ class Replication:
         """Begin what goes on in the background; peers can be called now."""
         self.refill.start()
         self.walker.start()
-        self.scrubber.job.start()
+        for job in (self.scrubber.job, self.collector.job, self.compactor.job):
+            job.start()
 
     @property
     def jobs(self) -> dict[str, Job]:
         """Everything that goes on in the background, by name."""
-        return {job.status.name: job for job in (self.walker.job, self.scrubber.job)}
+        jobs = (self.walker.job, self.scrubber.job, self.collector.job, self.compactor.job)
+        return {job.status.name: job for job in jobs}
 
     def has_quorum(self) -> bool:
         """Return whether this node may answer reads, and every partition has enough owners up for the cluster's default
@@ -99,7 +114,9 @@ class Replication:
     async def close(self) -> None:
         """Wait for repairs under way; end the rest."""
         await self.walker.close()
-        await self.scrubber.job.close()
+        for job in (self.scrubber.job, self.collector.job, self.compactor.job):
+            await job.close()
         await self.refill.close()
         await self.records.repairs.close()
         await self.chunks.repairs.close()
+        await self.references.work.close()

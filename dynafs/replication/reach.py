@@ -29,6 +29,7 @@ class Reach:
         self.me, self.ring, self.membership, self.timeout_s = me, ring, membership, timeout_s
         self.others = [member.node for member in ring.members if member.node != me]
         self._peers, self._handle_locally = peers, handle_locally
+        self._stand_ins: dict[int, tuple[str, ...]] = {}
         self.loop = asyncio.get_running_loop()
 
     def is_up(self, node: str) -> bool:
@@ -38,6 +39,14 @@ class Reach:
     def owners(self, hash_bytes: bytes) -> tuple[str, ...]:
         """Return the owners of a key's hash or of a chunk's id, first choice first."""
         return self.ring.owners[partition_of(hash_bytes, self.ring.partition_count)]
+
+    def keepers(self, hash_bytes: bytes) -> tuple[str, ...]:
+        """Return all nodes where copies may be: the owners, and as many fallbacks behind them."""
+        ring, partition = self.ring, partition_of(hash_bytes, self.ring.partition_count)
+        found = self._stand_ins.get(partition)
+        if found is None:
+            found = self._stand_ins[partition] = ring.preference_list(partition)[: 2 * ring.n]
+        return found
 
     def ask(
         self,

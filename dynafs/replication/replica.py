@@ -8,9 +8,10 @@ import msgspec
 from dynafs.causality.stamp import hybrid_time
 from dynafs.errors import LocalProtocolError, RequestInvalid, StoreCorrupt
 from dynafs.files.manifest import PAGE_CHUNKS, split_ids
-from dynafs.files.version import Record
+from dynafs.files.version import Record, Version
 from dynafs.observe.events import get_logger
 from dynafs.ports import Answer, Store
+from dynafs.replication.references import ReferenceKeeper
 from dynafs.replication.refill import Refill
 from dynafs.replication.stamps import StampSource
 from dynafs.wire.messages import (
@@ -18,13 +19,17 @@ from dynafs.wire.messages import (
     ChunkStates,
     CommitVersion,
     CompareRecords,
+    ConfirmReferences,
     Differing,
+    FindUploads,
+    HealingRequest,
     ListRecords,
     ListReply,
     PullRecords,
     ReadChunk,
     ReadRecord,
     RecordReply,
+    ReleaseReferences,
     Request,
     StatChunks,
     StoreChunk,
@@ -45,12 +50,16 @@ COMPARED_MAX = 1024
 class Replica:
     """Serves requests on one node's store."""
 
-    def __init__(self, store: Store, stamps: StampSource, listing_rows_max: int) -> None:
+    def __init__(self, store: Store, stamps: StampSource, references: ReferenceKeeper, listing_rows_max: int) -> None:
         self._store, self._stamps, self._listing_rows_max = store, stamps, listing_rows_max
+        self._references = references
         #: set by the composition root: coordinates a write for a gateway that owns no copy
         self.committer: Committer | None = None
         #: set by the composition root: says what a node that started empty may answer, and serves those that did
         self.refill: Refill | None = None
+        #: set by the composition root: told of versions that were replaced here, and of references that were released
+        self.on_replaced: Callable[[bytes, list[Version]], None] = lambda *_: None
+        self.on_released: Callable[[], None] = lambda: None
 
     def handle(self, peer: str, request: Request, body: bytes | bytearray) -> Answer | Awaitable[Answer]:
         """Serve one request; reads of what is cached are answered at once. Raises DynafsError."""
@@ -71,18 +80,29 @@ class Replica:
                 if self.committer is None:
                     raise LocalProtocolError("this node does not coordinate writes")
                 return self.committer(request, bytes(body))
-            case CompareRecords() | PullRecords():
+            case _:
                 return self._handle_healing(peer, request, body)
 
     def _handle_healing(
-        self, peer: str, request: CompareRecords | PullRecords, body: bytes | bytearray
+        self, peer: str, request: HealingRequest, body: bytes | bytearray
     ) -> Answer | Awaitable[Answer]:
-        """Serve a peer that brings copies together."""
-        if isinstance(request, CompareRecords):
-            return self._compare_records(bytes(body))
-        if self.refill is None:
-            raise LocalProtocolError("this node does not refill others")
-        return self.refill.serve(peer, request)
+        """Serve a peer that brings copies together, or wants to know what may go."""
+        match request:
+            case CompareRecords():
+                return self._compare_records(bytes(body))
+            case ConfirmReferences():
+                return self._references.confirm(request)
+            case ReleaseReferences():
+                self.on_released()
+                return self._references.release(request)
+            case FindUploads():
+                if self.refill is not None:
+                    self.refill.check_all()
+                return self._references.find(bytes(body))
+            case PullRecords():
+                if self.refill is None:
+                    raise LocalProtocolError("this node does not refill others")
+                return self.refill.serve(peer, request)
 
     def _read_record(self, request: ReadRecord) -> Answer:
         if request.wall_ms:
@@ -112,13 +132,22 @@ class Replica:
             # A stamp from the far future is kept out; one that got in with the clocks of the day before is no news.
             self._stamps.check(incoming.time_max)
         if incoming.absorbs(held):
+            self._note_replaced(key, held, incoming)
             return self._store.put_record(key, data)
         if held.absorbs(incoming):
             # Told to hold what is held already: durable, or to be made so together with what is on its way.
             if self._store.read_record(key) == held_data:
                 return _done()
             return self._store.put_record(key, held_data)
-        return self._store.put_record(key, encode_record(held.merge(incoming).last_writer_wins()))
+        merged = held.merge(incoming).last_writer_wins()
+        self._note_replaced(key, held, merged)
+        self._note_replaced(key, incoming, merged)
+        return self._store.put_record(key, encode_record(merged))
+
+    def _note_replaced(self, key: bytes, before: Record, after: Record) -> None:
+        gone = [version for version in before.versions if version not in after.versions]
+        if gone:
+            self.on_replaced(key, gone)
 
     def _read_chunk(self, request: ReadChunk) -> Answer | Awaitable[Answer]:
         body = self._store.read_chunk_now(request.chunk_id)

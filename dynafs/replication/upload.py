@@ -7,7 +7,7 @@ from typing import NamedTuple, Protocol, Self
 
 from blake3 import blake3
 
-from dynafs.errors import BodyIncomplete, DigestMismatch
+from dynafs.errors import BodyIncomplete, DigestMismatch, WriteQuorumLost
 from dynafs.files import FileName, Manifest, Version, VersionKind
 from dynafs.files.manifest import plan_pages
 from dynafs.files.version import etag_of
@@ -17,6 +17,7 @@ from dynafs.replication.background import note_failure
 from dynafs.replication.budget import ByteBudget, Holding
 from dynafs.replication.chunks import ChunkBytes, ChunkKeeper
 from dynafs.replication.commit import UNSTAMPED, Committer, Receipt
+from dynafs.replication.references import ReferenceSender
 from dynafs.wire.segments import chunk_id_of
 
 UPLOAD_ID_SIZE_BYTES = 16
@@ -55,15 +56,19 @@ class Uploader:
         self,
         committer: Committer,
         keeper: ChunkKeeper,
+        references: ReferenceSender,
         clock: Clock,
         seats: ByteBudget,
         sending: ByteBudget,
         inline_limit_bytes: int,
         chunks_in_flight: int,
+        renew_after_s: float,
     ) -> None:
-        self.committer, self.keeper, self.clock = committer, keeper, clock
+        """renew_after_s: an upload that takes longer has its chunks confirmed before it is committed."""
+        self.committer, self.keeper, self.references, self.clock = committer, keeper, references, clock
         self.seats, self.sending = seats, sending
         self.inline_limit_bytes, self.chunks_in_flight = inline_limit_bytes, chunks_in_flight
+        self.renew_after_s = renew_after_s
 
     async def upload(self, plan: UploadPlan, source: AsyncIterator[bytes]) -> Receipt:
         """Store the body and commit it as the file's newest version. Nothing is visible unless this returns, or raises
@@ -72,16 +77,27 @@ class Uploader:
         with await self.seats.take(min(max(expected_bytes, 1), plan.chunk_size_bytes)):
             key = plan.name.key
             context = self.committer.begin_context(key, plan.policy)
+            cutter = _ChunkCutter(self, plan)
+            is_offered = False
             try:
-                async with _ChunkCutter(self, plan) as cutter:
+                async with cutter:
                     async for piece in source:
                         await cutter.feed(piece)
                     draft = await cutter.finish()
+                is_offered = True
                 return await self.committer.commit(key, draft, plan.policy, context)
+            except BaseException as error:
+                if not is_offered or _is_not_written(error):
+                    cutter.abandon()
+                raise
             finally:
                 if context is not None:
                     context.cancel()
                     context.add_done_callback(note_failure)
+
+
+def _is_not_written(error: BaseException) -> bool:
+    return isinstance(error, WriteQuorumLost) and error.evidence["outcome"] == "not_written"
 
 
 class _ChunkCutter:
@@ -94,6 +110,9 @@ class _ChunkCutter:
         self._buffer = bytearray()
         self._size_bytes = 0
         self._ids: list[bytes] = []
+        #: everything that was given to owners, manifest pages included
+        self._all_ids: list[bytes] = []
+        self._started_s = uploader.clock.monotonic_s()
         #: chunks on their way, in the order of the file
         self._sends: dict[asyncio.Task[None], None] = {}
         self._hashers = [(one, _new_hasher(one.algorithm)) for one in plan.expected]
@@ -132,6 +151,7 @@ class _ChunkCutter:
             raise
         chunk_id = chunk_id_of(body)
         self._ids.append(chunk_id)
+        self._all_ids.append(chunk_id)
         self._sends[asyncio.create_task(self._store(chunk_id, body, holding))] = None
 
     async def _store(self, chunk_id: bytes, body: ChunkBytes, holding: Holding) -> None:
@@ -167,7 +187,18 @@ class _ChunkCutter:
         manifest = await self._manifest()
         while self._sends:
             await self._reap(asyncio.FIRST_EXCEPTION)
+        await self._renew()
         return self._draft(etag, manifest=manifest)
+
+    async def _renew(self) -> None:
+        """After a long time, make sure that all chunks are still there and stay until the commit is through."""
+        uploader = self._uploader
+        if uploader.clock.monotonic_s() - self._started_s > uploader.renew_after_s:
+            await uploader.references.renew(self._key, self._upload_id, self._all_ids, self._plan.policy.w)
+
+    def abandon(self) -> None:
+        """Tell the owners that nobody will ever ask for these chunks."""
+        self._uploader.references.abandoned(self._key, self._upload_id, self._all_ids)
 
     async def _manifest(self) -> Manifest:
         size = self._plan.chunk_size_bytes

@@ -3,8 +3,8 @@
 Problem: what a node missed while it was away, or lost with its disk, must come back without anybody reading it.
 
 Rule: every owner walks its own records in key order, a page at a time: it compares digests with each other owner, takes
-over what they know and tells them what it knows. The first owner that is up also asks the owners of the file's chunks
-for the state of their copies and gives a verified one to those that lack it. A walk begins at every interval, and soon
+over what they know and tells them what it knows. The first owner that is up also confirms the references of the file's
+chunks at their owners and gives a verified one to those that lack it. A walk begins at every interval, and soon
 after a peer came up. It does one thing at a time and holds one chunk at most, so it is slow and never in the way.
 
 Alternatives: Merkle trees find differences without naming every key; they can replace the comparison alone.
@@ -13,14 +13,13 @@ Tested in the simulator, where all owners must agree within bounded time after e
 """
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import msgspec
 
 from dynafs.errors import DynafsError
-from dynafs.files import FileName, Version
-from dynafs.files.manifest import PAGE_CHUNKS, chunk_count
+from dynafs.files import Version
 from dynafs.observe import metrics
 from dynafs.observe.events import get_logger
 from dynafs.ports import Clock, Store
@@ -28,14 +27,15 @@ from dynafs.replication.chunks import ChunkKeeper
 from dynafs.replication.files import FileReader
 from dynafs.replication.job import Job
 from dynafs.replication.reach import Merge, Reach
+from dynafs.replication.references import all_chunk_ids, by_owner
 from dynafs.ring import file_hash
 from dynafs.wire.messages import (
     ChunkStates,
     CompareRecords,
+    ConfirmReferences,
     Differing,
     ReadRecord,
     RecordReply,
-    StatChunks,
     StoreChunk,
     StoreRecord,
 )
@@ -159,35 +159,20 @@ class Walker:
         if version is None or version.manifest is None or first != self._reach.me:
             return
         try:
-            await self._mend_ids(key, version, version.manifest.listed())
-            if version.manifest.paged:
-                total = chunk_count(version.size_bytes, version.manifest.chunk_size_bytes)
-                for start in range(0, total, PAGE_CHUNKS):
-                    name = FileName.from_key(key)
-                    ids = await self._files.chunk_ids(name, version, start, start + PAGE_CHUNKS)
-                    await self._mend_ids(key, version, ids)
+            async for ids in all_chunk_ids(self._files, key, version):
+                await self._mend_ids(key, version, ids)
         except DynafsError as error:
             self.job.note(error)
 
-    async def _mend_ids(self, key: bytes, version: Version, ids: Iterable[bytes]) -> None:
-        wanted: dict[str, list[bytes]] = {}
-        for chunk_id in dict.fromkeys(ids):
-            for node in self._reach.owners(chunk_id):
-                wanted.setdefault(node, []).append(chunk_id)
-        for node, its_ids in wanted.items():
+    async def _mend_ids(self, key: bytes, version: Version, ids: Sequence[bytes]) -> None:
+        """Confirm the version's references where its chunks are, and give copies to owners that lack one."""
+        for node, some in by_owner(self._reach, ids):
             if self._reach.is_up(node):
-                for lack in await self._lacking(node, its_ids):
-                    await self._give(lack, key, version)
-
-    async def _lacking(self, node: str, ids: list[bytes]) -> list[_Lack]:
-        found: list[_Lack] = []
-        for start in range(0, len(ids), PAGE_CHUNKS):
-            some = ids[start : start + PAGE_CHUNKS]
-            answer = await self._reach.ask(node, StatChunks(b"".join(some)))
-            assert isinstance(answer.message, ChunkStates)
-            states = zip(some, answer.message.states, strict=True)
-            found += [_Lack(node, chunk_id) for chunk_id, state in states if state != "present"]
-        return found
+                answer = await self._reach.ask(node, ConfirmReferences(b"".join(some), version.upload_id, key))
+                assert isinstance(answer.message, ChunkStates)
+                for chunk_id, state in zip(some, answer.message.states, strict=True):
+                    if state != "present":
+                        await self._give(_Lack(node, chunk_id), key, version)
 
     async def _give(self, lack: _Lack, key: bytes, version: Version) -> None:
         with await self._files.take(version.manifest.chunk_size_bytes if version.manifest else 0):

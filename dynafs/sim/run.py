@@ -7,7 +7,16 @@ from functools import partial
 
 from dynafs.errors import DynafsError
 from dynafs.files import BucketPolicy
-from dynafs.sim.checkers import Converged, all_checkers, check_limits, is_converged, leftovers, newest_of
+from dynafs.sim.checkers import (
+    Checker,
+    Converged,
+    NothingWasted,
+    all_checkers,
+    check_limits,
+    holds,
+    leftovers,
+    newest_of,
+)
 from dynafs.sim.client import SimClient, Target
 from dynafs.sim.errors import SimulationError, SimulationStuck
 from dynafs.sim.faults import FaultInjector
@@ -39,6 +48,8 @@ class Outcome:
 
 #: Virtual seconds within which all owners must hold the same once all faults are mended: a few walks.
 CONVERGE_MAX_S = 300.0
+#: The same for collecting what nothing uses: the age of references, two graces, and a few rounds.
+COLLECT_MAX_S = 300.0
 
 Script = Callable[[World, History], Awaitable[None]]
 
@@ -136,20 +147,20 @@ async def settle(world: World, history: History) -> None:
     world.end_faults()
     await world.wait_connected()
     await _wait_for_clocks(world, history)
-    await _wait_converged(world, history)
+    await _wait_for(Converged(), CONVERGE_MAX_S, world, history)
     await _read_all(world, history)
     # Reading finds what had rotted unseen, and puts good copies in its place.
-    await _wait_converged(world, history)
+    await _wait_for(Converged(), CONVERGE_MAX_S, world, history)
+    await _wait_for(NothingWasted(), COLLECT_MAX_S, world, history)
     await _wait_quiet(world)
 
 
-async def _wait_converged(world: World, history: History) -> None:
-    """Wait for the walks to do their work. Nothing is read meanwhile."""
-    deadline_s = world.loop.time() + CONVERGE_MAX_S
-    while not is_converged(world, history):
+async def _wait_for(checker: Checker, within_s: float, world: World, history: History) -> None:
+    """Wait until a promise holds; raise PromiseBroken when that takes too long. Nothing is read meanwhile."""
+    deadline_s = world.loop.time() + within_s
+    while not holds(checker, world, history):
         if world.loop.time() > deadline_s:
-            Converged().check(world, history)
-            raise SimulationStuck(f"the nodes did not agree within {CONVERGE_MAX_S} s")
+            checker.check(world, history)
         await asyncio.sleep(1.0)
 
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from dynafs.files import FileName
 from dynafs.ring import file_hash
-from dynafs.sim.checkers import is_converged
+from dynafs.sim.checkers import Converged, holds
 from dynafs.sim.client import SimClient, Target
 from dynafs.sim.errors import PromiseBroken
 from dynafs.sim.history import History
@@ -283,7 +283,7 @@ async def node_away_for_a_while(stage: Stage) -> None:
     stage.world.start("n3")
     await stage.world.wait_connected()
     for _ in range(60):
-        if is_converged(stage.world, stage.history):
+        if holds(Converged(), stage.world, stage.history):
             return
         await asyncio.sleep(1.0)
     expect(condition=False, message="the node does not know after a minute what it missed")

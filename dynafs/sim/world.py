@@ -42,10 +42,11 @@ LIMITS = LimitSettings(
 CHUNK_SIZE_BYTES = 1 * KIB
 INLINE_LIMIT_BYTES = 256
 SEGMENT_SIZE_BYTES = 64 * KIB
-#: Often enough that walks fall into the middle of everything else.
-WALK_INTERVAL_S, WALK_AFTER_RETURN_S = 20.0, 2.0
-#: A scrub is begun a hundred times in its period.
-SCRUB_PERIOD_S = 6000.0
+#: Often enough that everything falls into the middle of everything else; with a grace above the latest of messages.
+HEALING = HealingSettings(
+    walk_interval_s=20.0, walk_after_return_s=2.0, scrub_period_s=6000.0,
+    collection_interval_s=10.0, reference_age_s=60.0, collection_grace_s=40.0, compaction_interval_s=30.0,
+)  # fmt: skip
 #: Virtual seconds within which all nodes must have found each other after all faults ended.
 CONNECT_MAX_S = 60.0
 #: Pause before a node that exited is started again.
@@ -153,9 +154,7 @@ class World:
         return Settings(
             node=NodeSettings(name=name, data_dir=name), cluster=cluster, limits=LIMITS,
             storage=StorageSettings(segment_size_bytes_max=SEGMENT_SIZE_BYTES), timeouts=TimeoutSettings(),
-            healing=HealingSettings(
-                walk_interval_s=WALK_INTERVAL_S, walk_after_return_s=WALK_AFTER_RETURN_S, scrub_period_s=SCRUB_PERIOD_S
-            ),
+            healing=HEALING,
         )  # fmt: skip
 
     @property

@@ -76,6 +76,35 @@ class ChunkStates(Message, frozen=True):
     states: list[str]
 
 
+class ConfirmReferences(Message, frozen=True):
+    """This upload of this file uses these chunks (concatenated, at most 1024); answered with the state of each.
+
+    is_upload: it is about to be committed, so nothing that was confirmed a while ago will do.
+    """
+
+    chunk_ids: bytes
+    upload_id: bytes
+    key: bytes
+    is_upload: bool = False
+
+
+class ReleaseReferences(Message, frozen=True):
+    """This upload probably needs these chunks (concatenated, at most 1024) no more: look soon."""
+
+    chunk_ids: bytes
+    upload_id: bytes
+
+
+class FindUploads(Message, frozen=True):
+    """Which of these uploads are versions that stand at your place? Body: [(key, upload id)], at most 1024."""
+
+
+class Standing(Message, frozen=True):
+    """rows: numbers of the rows, from 0, that do."""
+
+    rows: list[int]
+
+
 class ListRecords(Message, frozen=True):
     """Your records of this bucket whose path starts with prefix and is greater than after, ascending.
 
@@ -151,18 +180,10 @@ class ErrorReply(Message, frozen=True):
     evidence: dict[str, Any] = {}
 
 
-Request = (
-    ReadRecord
-    | StoreRecord
-    | StoreChunk
-    | ReadChunk
-    | StatChunks
-    | ListRecords
-    | CommitVersion
-    | PullRecords
-    | CompareRecords
-)
-Reply = RecordReply | Stored | ChunkReply | ChunkStates | ListReply | CommitReply | PulledRecords | Differing
+#: What nodes ask each other to bring copies together, and to learn what may go.
+HealingRequest = CompareRecords | PullRecords | ConfirmReferences | ReleaseReferences | FindUploads
+Request = ReadRecord | StoreRecord | StoreChunk | ReadChunk | StatChunks | ListRecords | CommitVersion | HealingRequest
+Reply = RecordReply | Stored | ChunkReply | ChunkStates | ListReply | CommitReply | PulledRecords | Differing | Standing
 
 M = TypeVar("M")
 

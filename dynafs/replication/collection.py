@@ -1,0 +1,129 @@
+"""Collection: chunks that no version uses any more go, and only those.
+
+Problem: overwritten, deleted and abandoned contents must give their space back; but a chunk removed too early is data
+lost, and who says "nobody uses it" may be stale, empty, or early.
+
+Rule: a chunk goes with its last reference. A reference is looked at when it was released, or when nobody confirmed it
+for `reference_age_s` (the walk confirms those of living versions). Then every node that may hold the file's record is
+asked whether the upload stands: all N owners and all fallbacks, and nothing is decided while one of them is silent.
+When none knows it, it is asked for again after `collection_grace_s`, measured by a clock that never jumps, and only
+then removed, unless the reference was confirmed meanwhile. An upload that takes longer than half of that time renews
+its references before it commits, so a reference that was dropped belongs to an upload that can no longer happen.
+
+Alternatives: counting references across nodes cannot be kept exact while nodes fail; trusting the coordinator of an
+overwrite removes what a stale owner may still hand out.
+
+Tested in the simulator: after every run exactly the chunks of living versions are left, with clocks that jump.
+"""
+
+import msgspec
+
+from dynafs.errors import DynafsError
+from dynafs.observe import metrics
+from dynafs.observe.events import get_logger
+from dynafs.ports import Clock, Reference, Store
+from dynafs.replication.job import Job
+from dynafs.replication.reach import Reach
+from dynafs.replication.references import FOUND_MAX, is_within
+from dynafs.ring import file_hash
+from dynafs.wire.messages import FindUploads, Standing
+
+log = get_logger()
+
+#: References looked at together.
+PAGE_REFERENCES = 512
+#: References waiting for their second check; more wait for a later round.
+DEAD_MAX = 100_000
+
+_Upload = tuple[bytes, bytes]
+
+
+class Collector:
+    """Drops references of one node that nothing stands behind."""
+
+    def __init__(
+        self, reach: Reach, store: Store, clock: Clock, *, interval_s: float, reference_age_s: float, grace_s: float
+    ) -> None:
+        self._reach, self._store, self._clock = reach, store, clock
+        self._age_ms, self._grace_s = 1000 * reference_age_s, grace_s
+        self.job = Job("collection", self._collect, clock, interval_s)
+        #: {reference: monotonic seconds when nothing was found to stand behind it}
+        self._dead: dict[Reference, float] = {}
+
+    def hurry(self) -> None:
+        """Look soon: something was released."""
+        self.job.hurry(self._grace_s / 10)
+
+    async def _collect(self, job: Job) -> None:
+        still_dead: dict[Reference, float] = {}
+        after = b""
+        while page := await self._store.scan_references(after, PAGE_REFERENCES):
+            await job.step()
+            now_ms = self._clock.wall_ms()
+            due = [one for one in page if not is_within(one, now_ms, self._age_ms)]
+            if due:
+                await self._judge(due, still_dead)
+            job.status.items += len(page)
+            after = page[-1].chunk_id + page[-1].upload_id
+        self._dead = still_dead
+        if still_dead:
+            job.hurry(self._grace_s)
+
+    async def _judge(self, due: list[Reference], still_dead: dict[Reference, float]) -> None:
+        """Keep, confirm, remember or drop references that are due."""
+        standing = await self._find(list(dict.fromkeys((one.key, one.upload_id) for one in due)))
+        now_s = self._clock.monotonic_s()
+        for one in due:
+            found = standing[one.key, one.upload_id]
+            first_s = self._dead.get(one, now_s)
+            if found is None:
+                if one in self._dead:
+                    still_dead[one] = first_s
+                continue
+            try:
+                if found:
+                    await self._keep(one, found)
+                elif now_s - first_s >= self._grace_s:
+                    await self._drop(one)
+                elif len(still_dead) < DEAD_MAX:
+                    still_dead[one] = first_s
+            except DynafsError as error:
+                self.job.note(error)
+
+    async def _keep(self, reference: Reference, holders: list[str]) -> None:
+        """All owners hold the version: look again when it is due next. Else it is just going or coming: soon."""
+        if set(self._reach.owners(file_hash(reference.key))) <= set(holders):
+            await self._store.confirm_reference(reference.chunk_id, reference.upload_id, reference.key)
+
+    async def _drop(self, reference: Reference) -> None:
+        await self._store.drop_reference(reference)
+        self.job.status.mended += 1
+        if self._store.chunk_state(reference.chunk_id) == "missing":
+            metrics.chunks_collected.inc()
+            log.debug("chunk.collected", chunk=reference.chunk_id.hex())
+
+    async def _find(self, uploads: list[_Upload]) -> dict[_Upload, list[str] | None]:
+        """Return {upload: nodes where it stands}; None while a node that may hold it does not answer."""
+        asked: dict[str, list[_Upload]] = {}
+        for upload in uploads:
+            for node in self._reach.keepers(file_hash(upload[0])):
+                asked.setdefault(node, []).append(upload)
+        holders: dict[_Upload, list[str]] = {upload: [] for upload in uploads}
+        silent: dict[_Upload, None] = {}
+        for node, its_uploads in asked.items():
+            for start in range(0, len(its_uploads), FOUND_MAX):
+                some = its_uploads[start : start + FOUND_MAX]
+                try:
+                    rows = await self._ask(node, some)
+                except DynafsError as error:
+                    self.job.note(error)
+                    silent.update(dict.fromkeys(some))
+                else:
+                    for row in rows:
+                        holders[some[row]].append(node)
+        return {upload: None if upload in silent else nodes for upload, nodes in holders.items()}
+
+    async def _ask(self, node: str, uploads: list[_Upload]) -> list[int]:
+        answer = await self._reach.ask(node, FindUploads(), msgspec.msgpack.encode(uploads))
+        assert isinstance(answer.message, Standing)
+        return [row for row in answer.message.rows if 0 <= row < len(uploads)]

@@ -1,0 +1,216 @@
+"""References: what says which chunks are still in use, and who is told when one no longer is.
+
+A chunk's owner keeps it as long as some upload refers to it. Whoever replaces or gives up an upload tells the owners of
+its chunks, so that they look soon; that is a hint and never a decision (`replication.collection` decides).
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+import msgspec
+
+from dynafs.errors import ChunkMissing, DynafsError, RequestInvalid, StoreCorrupt, WriteQuorumLost
+from dynafs.files import FileName, Version
+from dynafs.files.manifest import PAGE_CHUNKS, chunk_count, split_ids
+from dynafs.observe.events import get_logger
+from dynafs.ports import Answer, Clock, Reference, Store
+from dynafs.quorum import QuorumWrite, Verdict
+from dynafs.replication.background import Background
+from dynafs.replication.files import FileReader
+from dynafs.replication.reach import Reach, failure_code
+from dynafs.ring import file_hash
+from dynafs.wire.messages import ChunkStates, ConfirmReferences, ReleaseReferences, Standing, Stored
+from dynafs.wire.records import decode_record
+
+log = get_logger()
+
+#: Uploads asked about with one question.
+FOUND_MAX = 1024
+#: Replaced and abandoned uploads whose chunk owners are still to be told; more are left to age.
+RELEASES_MAX = 65_536
+RELEASED_IDS_MAX = 1_000_000
+
+
+def is_within(reference: Reference, now_ms: int, age_ms: float) -> bool:
+    """Return whether a reference was confirmed within this time. One from the future was not: a clock was wrong."""
+    return 0 <= now_ms - reference.since_ms <= age_ms
+
+
+class ReferenceKeeper:
+    """Serves peers that confirm or release references, or ask whether an upload still stands."""
+
+    def __init__(self, store: Store, clock: Clock, reference_age_s: float) -> None:
+        self._store, self._clock, self._fresh_ms = store, clock, 1000 * reference_age_s / 4
+
+    async def confirm(self, request: ConfirmReferences) -> Answer:
+        """Make references as good as new where the chunk is here; tell the state of every chunk."""
+        ids = _checked(request.chunk_ids)
+        states = [self._store.chunk_state(chunk_id) for chunk_id in ids]
+        stale = {
+            number: self._store.confirm_reference(chunk_id, request.upload_id, request.key)
+            for number, (chunk_id, state) in enumerate(zip(ids, states, strict=True))
+            if state == "present" and (request.is_upload or not self._is_fresh(chunk_id, request.upload_id))
+        }
+        outcomes = await asyncio.gather(*stale.values(), return_exceptions=True)
+        for number, outcome in zip(stale, outcomes, strict=True):
+            if isinstance(outcome, ChunkMissing):
+                states[number] = "missing"
+            elif isinstance(outcome, BaseException):
+                raise outcome
+        return Answer(ChunkStates(states))
+
+    def _is_fresh(self, chunk_id: bytes, upload_id: bytes) -> bool:
+        held = self._store.reference(chunk_id, upload_id)
+        return held is not None and is_within(held, self._clock.wall_ms(), self._fresh_ms)
+
+    async def release(self, request: ReleaseReferences) -> Answer:
+        """Have references looked at soon."""
+        ids = _checked(request.chunk_ids)
+        await asyncio.gather(*(self._store.release_reference(one, request.upload_id) for one in ids))
+        return Answer(Stored())
+
+    def find(self, body: bytes) -> Answer:
+        """Tell which uploads are versions that stand here, durable or about to be."""
+        try:
+            rows = msgspec.msgpack.decode(body, type=list[tuple[bytes, bytes]])
+        except msgspec.DecodeError as error:
+            raise RequestInvalid("body", f"not rows of key and upload id: {error}") from None
+        if len(rows) > FOUND_MAX:
+            raise RequestInvalid("body", f"at most {FOUND_MAX} rows at once")
+        return Answer(Standing([number for number, row in enumerate(rows) if self._stands(*row)]))
+
+    def _stands(self, key: bytes, upload_id: bytes) -> bool:
+        held = {self._store.read_record(key), self._store.latest_record(key)}
+        return any(version.upload_id == upload_id for data in held for version in _versions(data))
+
+
+class _Release(NamedTuple):
+    """chunk_ids: None when the version's manifest lists them."""
+
+    key: bytes
+    upload_id: bytes
+    chunk_ids: tuple[bytes, ...] | None
+    version: Version | None = None
+
+
+class ReferenceSender:
+    """Tells the owners of chunks what became of the uploads that use them."""
+
+    def __init__(self, reach: Reach, files: FileReader) -> None:
+        self._reach, self._files = reach, files
+        self._waiting: deque[_Release] = deque()
+        self._waiting_ids = 0
+        self.work = Background(1)
+
+    def replaced(self, key: bytes, versions: Iterable[Version]) -> None:
+        """Versions of a file were replaced here. The first owner that is up passes that on."""
+        first = next((node for node in self._reach.owners(file_hash(key)) if self._reach.is_up(node)), None)
+        if first != self._reach.me:
+            return
+        for version in versions:
+            if version.manifest is not None:
+                ids = None if version.manifest.paged else version.manifest.listed()
+                self._enqueue(_Release(key, version.upload_id, ids, version))
+
+    def abandoned(self, key: bytes, upload_id: bytes, chunk_ids: Sequence[bytes]) -> None:
+        """An upload ended before its record was offered to anybody."""
+        if chunk_ids:
+            self._enqueue(_Release(key, upload_id, tuple(chunk_ids)))
+
+    def _enqueue(self, release: _Release) -> None:
+        count = len(release.chunk_ids or ())
+        if len(self._waiting) >= RELEASES_MAX or self._waiting_ids + count > RELEASED_IDS_MAX:
+            return
+        self._waiting.append(release)
+        self._waiting_ids += count
+        if not self.work.is_full:
+            self.work.begin(self._drain())
+
+    async def _drain(self) -> None:
+        while self._waiting:
+            release = self._waiting.popleft()
+            self._waiting_ids -= len(release.chunk_ids or ())
+            try:
+                await self._send(release)
+            except DynafsError as error:
+                log.debug("reference.release_failed", code=failure_code(error))
+
+    async def _send(self, release: _Release) -> None:
+        if release.chunk_ids is not None:
+            await self._tell_owners(release.upload_id, release.chunk_ids)
+            return
+        assert release.version is not None
+        async for ids in all_chunk_ids(self._files, release.key, release.version):
+            await self._tell_owners(release.upload_id, ids)
+
+    async def _tell_owners(self, upload_id: bytes, ids: Sequence[bytes]) -> None:
+        asked = [
+            self._reach.ask(node, ReleaseReferences(b"".join(some), upload_id))
+            for node, some in by_owner(self._reach, ids)
+        ]
+        await asyncio.gather(*asked, return_exceptions=True)
+
+    async def renew(self, key: bytes, upload_id: bytes, ids: Sequence[bytes], w: int) -> None:
+        """Make an upload's references as good as new, at W owners of each chunk.
+
+        Raises WriteQuorumLost when that many no longer have it: an upload that took too long.
+        """
+        folds = {chunk_id: QuorumWrite(w, self._reach.owners(chunk_id)) for chunk_id in ids}
+        for node, some in by_owner(self._reach, list(folds)):
+            for chunk_id, state in zip(some, await self._states(node, some, upload_id, key), strict=True):
+                if state == "present":
+                    folds[chunk_id].add_ack(node)
+                else:
+                    folds[chunk_id].add_failure(node, state)
+        for fold in folds.values():
+            if fold.verdict is not Verdict.MET:
+                raise WriteQuorumLost(w, fold.acked, fold.failed, outcome="not_written")
+
+    async def _states(self, node: str, ids: Sequence[bytes], upload_id: bytes, key: bytes) -> list[str]:
+        request = ConfirmReferences(b"".join(ids), upload_id, key, is_upload=True)
+        try:
+            answer = await self._reach.ask(node, request)
+        except DynafsError as error:
+            return [failure_code(error)] * len(ids)
+        assert isinstance(answer.message, ChunkStates)
+        return answer.message.states
+
+
+async def all_chunk_ids(files: FileReader, key: bytes, version: Version) -> AsyncIterator[tuple[bytes, ...]]:
+    """Yield the ids of everything a version keeps in chunks, at most 1024 at a time: its chunks and manifest pages."""
+    manifest = version.manifest
+    if manifest is None:
+        return
+    yield manifest.listed()
+    if manifest.paged:
+        name = FileName.from_key(key)
+        for start in range(0, chunk_count(version.size_bytes, manifest.chunk_size_bytes), PAGE_CHUNKS):
+            yield await files.chunk_ids(name, version, start, start + PAGE_CHUNKS)
+
+
+def by_owner(reach: Reach, ids: Sequence[bytes]) -> Iterator[tuple[str, tuple[bytes, ...]]]:
+    """Yield (owner, some of the ids it owns), as many as one message takes."""
+    wanted: dict[str, dict[bytes, None]] = {}
+    for chunk_id in ids:
+        for node in reach.owners(chunk_id):
+            wanted.setdefault(node, {})[chunk_id] = None
+    for node, chosen in wanted.items():
+        its_ids = tuple(chosen)
+        for start in range(0, len(its_ids), PAGE_CHUNKS):
+            yield node, its_ids[start : start + PAGE_CHUNKS]
+
+
+def _checked(chunk_ids: bytes) -> tuple[bytes, ...]:
+    ids = split_ids(chunk_ids)
+    if len(ids) > PAGE_CHUNKS:
+        raise RequestInvalid("chunk_ids", f"at most {PAGE_CHUNKS} at once")
+    return ids
+
+
+def _versions(data: bytes) -> tuple[Version, ...]:
+    try:
+        return decode_record(data).versions
+    except DynafsError as error:
+        raise StoreCorrupt("a stored record fails its checksum") from error
