@@ -112,7 +112,7 @@ class _ChunkCutter:
         self._ids: list[bytes] = []
         #: everything that was given to owners, manifest pages included
         self._all_ids: list[bytes] = []
-        self._started_s = uploader.clock.monotonic_s()
+        self._confirmed_s = uploader.clock.monotonic_s()
         #: chunks on their way, in the order of the file
         self._sends: dict[asyncio.Task[None], None] = {}
         self._hashers = [(one, _new_hasher(one.algorithm)) for one in plan.expected]
@@ -142,6 +142,7 @@ class _ChunkCutter:
 
     async def _send(self, body: ChunkBytes) -> None:
         """Start storing a chunk; waits while too many are on their way."""
+        await self._renew()
         holding = await self._uploader.sending.take(len(body))
         try:
             while len(self._sends) >= self._uploader.chunks_in_flight:
@@ -192,9 +193,13 @@ class _ChunkCutter:
 
     async def _renew(self) -> None:
         """After a long time, make sure that all chunks are still there and stay until the commit is through."""
-        uploader = self._uploader
-        if uploader.clock.monotonic_s() - self._started_s > uploader.renew_after_s:
-            await uploader.references.renew(self._key, self._upload_id, self._all_ids, self._plan.policy.w)
+        uploader, now_s = self._uploader, self._uploader.clock.monotonic_s()
+        if now_s - self._confirmed_s <= uploader.renew_after_s:
+            return
+        while self._sends:
+            await self._reap(asyncio.FIRST_EXCEPTION)
+        await uploader.references.renew(self._key, self._upload_id, self._all_ids, self._plan.policy.w)
+        self._confirmed_s = now_s
 
     def abandon(self) -> None:
         """Tell the owners that nobody will ever ask for these chunks."""

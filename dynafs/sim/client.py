@@ -24,7 +24,7 @@ from dynafs.sim.world import CHUNK_SIZE_BYTES, World
 
 T = TypeVar("T")
 
-#: How long a client waits before it gives a request up.
+#: How long a client waits before it gives a request up, unless it says otherwise.
 PATIENCE_S = 12.0
 #: One way between a client and a node.
 CLIENT_DELAY_S = 0.0005
@@ -59,11 +59,20 @@ class Target(NamedTuple):
 class SimClient:
     """Talks to any node of the world. Every method returns whether the operation succeeded."""
 
-    def __init__(self, world: World, history: History, name: str = "client") -> None:
-        self._world, self._history, self._name = world, history, name
+    def __init__(self, world: World, history: History, name: str = "client", patience_s: float = PATIENCE_S) -> None:
+        """patience_s: how long it waits before it gives a request up."""
+        self._world, self._history, self._name, self._patience_s = world, history, name, patience_s
 
-    async def put(self, node: str, target: Target, value: str, size_bytes: int, piece_bytes: int = 4096) -> bool:
-        """Write a file whose contents are named `value`."""
+    async def put(
+        self,
+        node: str,
+        target: Target,
+        value: str,
+        size_bytes: int,
+        piece_bytes: int = 4096,
+        pause_s: float = CLIENT_DELAY_S,
+    ) -> bool:
+        """Write a file whose contents are named `value`. pause_s: between two pieces of it."""
         body = contents_of(value, size_bytes)
 
         async def work(replication: Replication) -> Receipt:
@@ -72,7 +81,7 @@ class SimClient:
             plan = UploadPlan(
                 FileName(target.bucket, target.path), quorum, CHUNK_SIZE_BYTES, len(body), metadata={"value": value}
             )
-            return await replication.uploader.upload(plan, _pieces(body, piece_bytes))
+            return await replication.uploader.upload(plan, _pieces(body, piece_bytes, pause_s))
 
         return await self._write(node, target, value, work)
 
@@ -204,7 +213,7 @@ class SimClient:
 
         task = world.loop.create_task(handle(), context=life.context.copy())
         life.adopt(task)
-        await asyncio.wait([task], timeout=PATIENCE_S)
+        await asyncio.wait([task], timeout=self._patience_s)
         if not task.done():
             task.cancel()
             raise TimeoutError
@@ -222,7 +231,7 @@ async def _quorum(replication: Replication, target: Target) -> QuorumPolicy:
     return replication.buckets.quorum(policy, target.r, target.w)
 
 
-async def _pieces(body: bytes, piece_bytes: int) -> AsyncIterator[bytes]:
+async def _pieces(body: bytes, piece_bytes: int, pause_s: float) -> AsyncIterator[bytes]:
     for start in range(0, len(body), piece_bytes):
         yield body[start : start + piece_bytes]
-        await asyncio.sleep(CLIENT_DELAY_S)
+        await asyncio.sleep(pause_s)

@@ -22,7 +22,7 @@ class FaultInjector:
         await asyncio.sleep(fault.at_s - self._world.loop.time())
         self._world.trace.note("fault", fault.kind, (fault.nodes, fault.duration_s, fault.amount))
         match fault.kind:
-            case "kill" | "power_cut" | "lost_disk":
+            case "kill" | "absence" | "power_cut" | "lost_disk":
                 await self._stop(fault)
             case "pause":
                 self._world.pause(fault.nodes[0], fault.duration_s)
@@ -40,7 +40,7 @@ class FaultInjector:
     async def _stop(self, fault: Fault) -> None:
         world = self._world
         stopped = [name for name in fault.nodes if world.nodes[name].is_running]
-        if fault.kind == "kill":
+        if fault.kind in ("kill", "absence"):
             world.kill(*stopped)
         else:
             world.cut_power(*stopped)

@@ -4,6 +4,8 @@ import math
 import random
 from dataclasses import dataclass, field
 
+from crc32c import crc32c
+
 from dynafs.sim.linearizability import Operation
 
 #: Least size of a file: its contents begin with the name of the write.
@@ -48,6 +50,10 @@ class History:
 
 
 def contents_of(value: str, size_bytes: int) -> bytes:
-    """Return the contents a write of this name and size has; different writes differ from the first bytes on."""
+    """Return the contents a write of this name and size has; different writes differ from the first bytes on.
+
+    Some share everything behind their header, so that their chunks are the same ones.
+    """
     header = f"{value:<{HEADER_SIZE_BYTES}}".encode()[:HEADER_SIZE_BYTES]
-    return header + random.Random(value).randbytes(max(size_bytes - HEADER_SIZE_BYTES, 0))  # noqa: S311
+    seed = "shared" if crc32c(value.encode()) % 4 == 0 else value
+    return header + random.Random(seed).randbytes(max(size_bytes - HEADER_SIZE_BYTES, 0))  # noqa: S311

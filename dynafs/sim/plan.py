@@ -11,14 +11,14 @@ from dynafs.sim.options import WorldOptions, draw_options
 
 StepKind = Literal["put", "get", "part", "delete", "list"]
 FaultKind = Literal[
-    "kill", "power_cut", "pause", "partition", "one_way", "clog", "slow_link", "slow_disk", "full_disk", "sync_failure",
-    "clock_jump", "storm", "rot", "lost_disk",
+    "kill", "absence", "power_cut", "pause", "partition", "one_way", "clog", "slow_link", "slow_disk", "full_disk",
+    "sync_failure", "clock_jump", "storm", "rot", "lost_disk",
 ]  # fmt: skip
 #: Faults that destroy what was durable. One node a run may suffer them: quorums promise no more.
 DAMAGE: tuple[FaultKind, ...] = ("rot", "lost_disk")
 PASSING: tuple[FaultKind, ...] = (
-    "kill", "power_cut", "pause", "partition", "one_way", "clog", "slow_link", "slow_disk", "full_disk", "sync_failure",
-    "clock_jump", "storm",
+    "absence", "kill", "power_cut", "pause", "partition", "one_way", "clog", "slow_link", "slow_disk", "full_disk",
+    "sync_failure", "clock_jump", "storm",
 )  # fmt: skip
 SIZES_BYTES = (30, 200, 256, 257, 1024, 1500, 5000, 12_000)
 
@@ -120,10 +120,9 @@ def _draw_faults(rng: random.Random, names: list[str], duration_s: float, w_min:
     for _ in range(rng.choice([0, 2, 4, 8]) if kinds or damage else 0):
         kind = rng.choice([*kinds, *damage])
         nodes = _draw_nodes(rng, kind, names, victim)
-        faults.append(Fault(
-            round(rng.uniform(0, duration_s), 3), kind, nodes, round(rng.expovariate(1 / 4.0), 3),
-            round(_draw_amount(rng, kind), 3),
-        ))  # fmt: skip
+        lasts_s = rng.uniform(50.0, 200.0) if kind == "absence" else rng.expovariate(1 / 4.0)
+        at_s = rng.uniform(0, duration_s)
+        faults.append(Fault(round(at_s, 3), kind, nodes, round(lasts_s, 3), round(_draw_amount(rng, kind), 3)))
     return tuple(sorted(faults, key=lambda fault: fault.at_s))
 
 
@@ -132,6 +131,8 @@ def _draw_nodes(rng: random.Random, kind: FaultKind, names: list[str], victim: s
         return (victim,)
     if kind == "storm":
         return tuple(names)
+    if kind == "absence":
+        return tuple(rng.sample(names, rng.choice([1, 1, 2])))
     if kind in ("kill", "power_cut", "partition"):
         return tuple(rng.sample(names, rng.choice([1, 1, 1, 2, len(names) // 2, len(names)])))
     if kind in ("clog", "slow_link", "one_way"):

@@ -5,14 +5,17 @@ from contextlib import contextmanager
 from typing import Any
 
 from dynafs.causality import Stamp
-from dynafs.ports import Answer
+from dynafs.errors import DynafsError
+from dynafs.ports import Answer, Reference
 from dynafs.quorum import QuorumWrite
 from dynafs.quorum.read import RepairPlan
 from dynafs.replication.chunks import ChunkBytes, _ChunkRace
+from dynafs.replication.collection import Collector
 from dynafs.replication.commit import Committer
 from dynafs.replication.records import RecordReader
 from dynafs.replication.refill import Refill
 from dynafs.replication.stamps import StampSource
+from dynafs.storage.chunk_batch import ChunkBatch
 from dynafs.storage.disk import ChunkPlace
 from dynafs.storage.local import LocalStore
 from dynafs.storage.segments import SegmentFiles
@@ -64,6 +67,31 @@ async def _carry_out_again(self: Committer, request: CommitVersion, body: bytes)
     return await self._serve(request, body)
 
 
+_ask_collector = Collector._ask  # noqa: SLF001
+
+
+async def _take_silence_for_no(self: Collector, node: str, uploads: list[tuple[bytes, bytes]]) -> list[int]:
+    """Collect on the word of fewer than all who may know."""
+    try:
+        return await _ask_collector(self, node, uploads)
+    except DynafsError:
+        return []
+
+
+def _forget_other_references(self: ChunkBatch, chunk_id: bytes) -> Iterator[Reference]:  # noqa: ARG001
+    """Let a chunk go with the first of its references."""
+    return iter(())
+
+
+_judge_collector = Collector._judge  # noqa: SLF001
+
+
+async def _collect_at_once(self: Collector, due: list[Reference], still_dead: dict[Reference, float]) -> None:
+    """Take nothing found once for nothing there."""
+    self._grace_s = 0.0
+    await _judge_collector(self, due, still_dead)
+
+
 #: {name: [(class, method, its replacement)]}
 PLANTS: dict[str, list[tuple[type, str, Callable[..., Any]]]] = {
     "ack-before-fsync": [(SegmentFiles, "sync", _sync_nothing), (LocalStore, "_sync_index", _sync_nothing)],
@@ -72,6 +100,9 @@ PLANTS: dict[str, list[tuple[type, str, Callable[..., Any]]]] = {
     "stamp-not-raised": [(StampSource, "next", _stamp_from_the_clock)],
     "empty-disk-answers": [(Refill, "check", _claim_everything), (Refill, "check_all", _claim_everything)],
     "commit-repeated": [(Committer, "serve", _carry_out_again)],
+    "collected-on-silence": [(Collector, "_ask", _take_silence_for_no)],
+    "collected-without-grace": [(Collector, "_judge", _collect_at_once)],
+    "reference-counted-twice": [(ChunkBatch, "_references_to", _forget_other_references)],
     "hash-not-verified": [(LocalStore, "_verified", _believe_the_disk), (_ChunkRace, "_read_at", _believe_everybody)],
 }
 

@@ -1,0 +1,10 @@
+"""Named scenarios: what dynafs promises when one particular thing goes wrong, as short scripts.
+
+Every script ends in a world that may still be broken; the runner mends it, reads everything through every node and
+checks all promises (`run.settle`, `checkers`). Run one with many seeds: `tools/dev sim --scenario NAME --seeds 100`.
+"""
+
+from dynafs.sim.scenarios import collection, quorums, recovery
+from dynafs.sim.scenarios.stage import SCENARIOS, run_scenario
+
+__all__ = ["SCENARIOS", "collection", "quorums", "recovery", "run_scenario"]

@@ -1,0 +1,52 @@
+"""What goes by itself: contents that nothing uses any more."""
+
+import asyncio
+
+from dynafs.sim.client import SimClient, Target
+from dynafs.sim.scenarios.stage import LARGE, Stage, chunk_count, expect, scenario
+from dynafs.sim.world import SEGMENT_SIZE_BYTES
+
+
+@scenario()
+async def overwrites_give_their_space_back(stage: Stage) -> None:
+    """A file is overwritten twenty times. After the grace one copy's worth is left on every disk, in segments that are
+    not mostly dead; what is read meanwhile is whole."""
+    for number in range(20):
+        expect(await stage.put("n1", "f", f"v{number}", LARGE), "an overwrite fails")
+    for _ in range(150):
+        await asyncio.sleep(1.0)
+        expect(await stage.get("n2", "f") and stage.last("f") == "v19", "the newest version is not whole")
+    for name in stage.world.names:
+        kept = sum(len(file.content) for file in stage.world.nodes[name].platter.files.values())
+        expect(kept < 2 * (LARGE + SEGMENT_SIZE_BYTES), f"{name} still holds {kept} bytes of segments")
+
+
+@scenario()
+async def upload_that_takes_very_long(stage: Stage) -> None:
+    """A client sends its file for longer than references are trusted and graces last, while all clocks are set ten
+    minutes ahead. The chunks it sent first are still there when it is done."""
+    slow = SimClient(stage.world, stage.history, "slow client", patience_s=400.0)
+    upload = asyncio.create_task(slow.put("n1", Target("demo", "f"), "v", LARGE, piece_bytes=1024, pause_s=20.0))
+    await asyncio.sleep(30.0)
+    for node in stage.world.nodes.values():
+        node.clock.offset_ms = 600_000
+    expect(await upload, "a long upload fails though nothing is broken")
+    expect(await stage.get("n3", "f") and stage.last("f") == "v", "a long upload cannot be read")
+
+
+@scenario()
+async def abandoned_upload(stage: Stage) -> None:
+    """The node that takes an upload dies. Nobody can say what became of it, so its chunks stay until they are old, and
+    while one owner is away, who might know more; then they go."""
+    upload = asyncio.create_task(stage.put("n1", "f", "v", LARGE))
+    for _ in range(1000):
+        if chunk_count(stage) < 5:
+            await asyncio.sleep(0.0005)
+    stage.world.cut_power("n1")
+    expect(not await upload, "the upload was acknowledged by a dead node")
+    left = chunk_count(stage)
+    await asyncio.sleep(300.0)
+    expect(chunk_count(stage) >= left, "chunks were collected though an owner could not be asked")
+    stage.world.start("n1")
+    await asyncio.sleep(200.0)
+    expect(chunk_count(stage) == 0, "abandoned chunks are still there")
