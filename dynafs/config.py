@@ -156,6 +156,12 @@ class TimeoutSettings(Section, frozen=True):
 class HealingSettings(Section, frozen=True):
     """Bringing copies together again without anybody reading them."""
 
+    handoff_interval_s: float = 60.0
+    """How often a node looks whether it can hand over what it keeps for others; at once when one came up."""
+    hint_age_s: float = 3 * 3600.0
+    """How long it keeps something for a node that is away; after that the walk brings the node up to date."""
+    hints_size_bytes_max: int = 1024 * MIB
+    """How much it keeps for others; what is more is left to the walk as well."""
     walk_interval_s: float = 3600.0
     """How often a node compares all its records, and the chunks of its files, with their other owners."""
     walk_after_return_s: float = 5.0

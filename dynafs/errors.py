@@ -275,6 +275,12 @@ class StoreFull(StoreError):
     code = "store_full"
 
 
+class HintsFull(StoreError):
+    """A fallback keeps as many hints as it may; the owner is brought up to date by the walk instead."""
+
+    code = "hints_full"
+
+
 class StoreRefused(StoreError):
     """A data directory this process must not open: locked, of another cluster or node, or of a newer format."""
 

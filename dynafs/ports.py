@@ -68,6 +68,20 @@ class Reference(NamedTuple):
     since_ms: int
 
 
+class Hint(NamedTuple):
+    """What a fallback keeps for `target`: the record under `key`, or the chunk that an upload of that file uses.
+
+    chunk_id, upload_id: empty for a record.
+    """
+
+    target: str
+    key: bytes
+    chunk_id: bytes = b""
+    upload_id: bytes = b""
+    since_ms: int = 0
+    size_bytes: int = 0
+
+
 class StoredChunk(NamedTuple):
     """A chunk on this disk, its size, and the segment it lies in."""
 
@@ -87,14 +101,21 @@ class Store(Protocol):
         """Return the record bytes last given to put_record, durable or not yet."""
         ...
 
-    def put_record(self, key: bytes, data: bytes) -> Future[None]:
-        """Replace the record."""
+    def put_record(self, key: bytes, data: bytes, hint: Hint | None = None) -> Future[None]:
+        """Replace the record, by nothing when data is empty. hint: to be kept with it."""
         ...
 
     def put_chunk(
-        self, chunk_id: bytes, upload_id: bytes, key: bytes, body: Body, *, is_verified: bool = False
+        self,
+        chunk_id: bytes,
+        upload_id: bytes,
+        key: bytes,
+        body: Body,
+        *,
+        is_verified: bool = False,
+        hint: Hint | None = None,
     ) -> Future[None]:
-        """Keep a chunk and a reference to it; ChunkMismatch unless the body hashes to its name."""
+        """Keep a chunk and a reference to it; ChunkMismatch unless the body hashes to its name. hint: kept with it."""
         ...
 
     def read_chunk_now(self, chunk_id: bytes) -> bytearray | None:
@@ -143,6 +164,22 @@ class Store(Protocol):
 
     def drop_reference(self, reference: Reference) -> Future[None]:
         """Remove a reference unless it was confirmed or released since, and with a chunk's last one the chunk."""
+        ...
+
+    def put_hint(self, hint: Hint) -> Future[None]:
+        """Keep a hint for something that is here already."""
+        ...
+
+    def remove_hint(self, hint: Hint) -> Future[None]:
+        """Forget a hint."""
+        ...
+
+    def has_hint(self, hint: Hint) -> bool:
+        """Return whether a hint for the same target and thing is kept, durable or not."""
+        ...
+
+    async def scan_hints(self, target: str, after: Hint | None, limit: int) -> list[Hint]:
+        """Return the hints for a node in their order, behind one of them."""
         ...
 
     def segment_sizes(self) -> dict[int, int]:

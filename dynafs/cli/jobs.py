@@ -1,20 +1,36 @@
-"""`dynafs jobs` and `dynafs scrub`: what a node does in the background."""
+"""`dynafs jobs`, `dynafs scrub` and `dynafs hints`: what nodes do in the background."""
 
+import asyncio
+import time
 from typing import Annotated, Any
 
 import typer
 from rich.table import Table
 
-from dynafs.cli.output import DEFAULT_URL, EXIT_USAGE, JsonOption, TokenOption, UrlOption, fail, out, print_json, talk
+from dynafs.cli.output import (
+    DEFAULT_URL,
+    EXIT_REFUSED,
+    EXIT_USAGE,
+    JsonOption,
+    TokenOption,
+    UrlOption,
+    fail,
+    human_size,
+    out,
+    print_json,
+    talk,
+)
 from dynafs.client import DynafsClient
 
 ACTIONS = ("start", "pause", "resume")
+HINT_ACTIONS = ("status", "wait", "pause", "resume")
 
 
 def add_job_commands(app: typer.Typer) -> None:
     """Register the commands."""
     app.command()(jobs)
     app.command()(scrub)
+    app.command()(hints)
 
 
 def jobs(url: UrlOption = DEFAULT_URL, token: TokenOption = "", as_json: JsonOption = False) -> None:
@@ -51,9 +67,60 @@ def scrub(
         _print_table([status])
 
 
+def hints(
+    action: Annotated[str, typer.Argument(help="status, wait, pause or resume.")] = "status",
+    url: UrlOption = DEFAULT_URL,
+    token: TokenOption = "",
+    as_json: JsonOption = False,
+    timeout_s: Annotated[float, typer.Option("--timeout", min=0, help="Seconds that wait waits at most.")] = 3600.0,
+) -> None:
+    """See what nodes keep for others that were away, or wait until all is handed over; pause or resume that here."""
+    if action not in HINT_ACTIONS:
+        fail(f"{action!r}: use {', '.join(HINT_ACTIONS)}", EXIT_USAGE)
+
+    async def work(client: DynafsClient) -> dict[str, Any]:
+        if action in ACTIONS:
+            return await client.act_on_job("handoff", action)
+        found = await client.hints()
+        deadline_s = time.monotonic() + (timeout_s if action == "wait" else 0.0)
+        while (found["hints"] or found["silent"]) and time.monotonic() < deadline_s:
+            await asyncio.sleep(0.5)
+            found = await client.hints()
+        return found
+
+    found = talk(url, token, work, as_json=as_json)
+    if as_json:
+        print_json(found)
+    elif action in ACTIONS:
+        _print_table([found])
+    else:
+        _print_hints(found)
+    if action == "wait" and (found["hints"] or found["silent"]):
+        raise typer.Exit(EXIT_REFUSED)
+
+
+def _print_hints(found: dict[str, Any]) -> None:
+    if found["hints"]:
+        table = Table("kept by", "for", "things", "size", "oldest", box=None, pad_edge=False)
+        for row in found["hints"]:
+            age_s = max(time.time() - row["oldest_unix_ms"] / 1000, 0.0)
+            table.add_row(row["keeper"], row["target"], str(row["count"]), human_size(row["bytes"]), f"{age_s:.0f} s")
+        out.print(table)
+    elif not found["silent"]:
+        out.print("nothing is kept for other nodes")
+    for node, code in found["silent"].items():
+        out.print(f"{node} cannot say what it keeps: {code}")
+
+
 def _print_table(rows: list[dict[str, Any]]) -> None:
-    table = Table("job", "state", "runs", "checked", "mended", "last error", box=None, pad_edge=False)
+    table = Table(
+        "job", "state", "runs", "done", "mended", "queued", "rate limit", "last error", box=None, pad_edge=False
+    )
     for job in rows:
         state = "paused" if job["is_paused"] else job["state"]
-        table.add_row(job["name"], state, str(job["runs"]), str(job["items"]), str(job["mended"]), job["last_error"])
+        limit = job["bytes_per_s_max"]
+        table.add_row(
+            job["name"], state, str(job["runs"]), str(job["items"]), str(job["mended"]), str(job["queued"]),
+            f"{human_size(limit)}/s" if limit else "", job["last_error"],
+        )  # fmt: skip
     out.print(table)

@@ -152,6 +152,11 @@ class DynafsClient:
         async with self._request("GET", "/v1/jobs") as response:
             return await _json(response)
 
+    async def hints(self) -> dict[str, Any]:
+        """Return what every node keeps for others that are away."""
+        async with self._request("GET", "/v1/hints") as response:
+            return await _json(response)
+
     async def act_on_job(self, name: str, action: str) -> dict[str, Any]:
         """Start, pause or resume a background job; return its status."""
         async with self._request("POST", f"/v1/jobs/{quote(name, safe='')}/{quote(action, safe='')}") as response:

@@ -21,6 +21,20 @@ class JobRoutes:
         jobs = [msgspec.to_builtins(job.status) for job in self._replication.jobs.values()]
         return json_response({"seen_by": self._replication.settings.node.name, "jobs": jobs})
 
+    async def hints(self) -> web.StreamResponse:
+        """What every node keeps for others."""
+        rows: list[dict[str, object]] = []
+        silent: dict[str, str] = {}
+        for keeper, kept in sorted((await self._replication.inspector.hints()).items()):
+            if isinstance(kept, str):
+                silent[keeper] = kept
+                continue
+            rows += [
+                {"keeper": keeper, "target": target, "count": count, "bytes": size, "oldest_unix_ms": since_ms}
+                for target, (count, size, since_ms) in sorted(kept.items())
+            ]
+        return json_response({"hints": rows, "silent": silent})
+
     async def act(self, rest: str) -> web.StreamResponse:
         """Start, pause or resume a job. rest: NAME/ACTION."""
         name, _, action = rest.partition("/")

@@ -1,5 +1,7 @@
 """Routes: which method on which path does what."""
 
+from collections.abc import Awaitable, Callable
+
 from aiohttp import web
 
 from dynafs.errors import DynafsError, NotFound
@@ -34,6 +36,7 @@ class Router:
         self._multipart = MultipartRoutes(replication)
         self._look = InspectionRoutes(replication)
         self._jobs = JobRoutes(replication)
+        self._get_routes = self._fixed()
 
     async def route(self, request: web.BaseRequest, path: str, query: str) -> web.StreamResponse:
         """Return the response. Raises DynafsError. path and query: raw, still percent-encoded."""
@@ -53,7 +56,8 @@ class Router:
             return await self._look.chunk(request, path[len(_CHUNKS) :])
         if path.startswith(_LOCATE):
             return await self._look.locate(file_name(path[len(_LOCATE) :]))
-        return await self._route_fixed(path, query)
+        answer = self._get_routes.get(path)
+        return await answer(query) if answer is not None else _no_route(path)
 
     async def _route_files(self, request: web.BaseRequest, rest: str, query: str) -> web.StreamResponse:
         method = request.method
@@ -86,34 +90,27 @@ class Router:
             return await self._jobs.show()
         return self._not_allowed(request, "POST" if rest else "GET, HEAD")
 
-    async def _route_fixed(self, path: str, query: str) -> web.StreamResponse:
-        match path:
-            case "/v1/files":
-                return await self._look.list_files("", query)
-            case "/v1/ring":
-                return await self._look.ring()
-            case "/v1/cluster":
-                return await self._look.cluster()
-            case "/healthz":
-                return json_response({"status": "alive"})
-            case "/readyz":
-                return self._readiness()
-            case "/metrics":
-                return web.Response(body=metrics.render(), headers={"Content-Type": "text/plain; version=0.0.4"})
-            case "/openapi.json":
-                return json_response(DOCUMENT)
-            case _:
-                return _no_route(path)
+    def _fixed(self) -> dict[str, Callable[[str], Awaitable[web.StreamResponse]]]:
+        """Return {path: what answers GET there, given the query}."""
+        return {
+            "/v1/files": lambda query: self._look.list_files("", query),
+            "/v1/ring": lambda _: self._look.ring(),
+            "/v1/cluster": lambda _: self._look.cluster(),
+            "/v1/hints": lambda _: self._jobs.hints(),
+            "/healthz": _healthy,
+            "/readyz": self._readiness,
+            "/metrics": _metrics,
+            "/openapi.json": _document,
+        }
 
-    def _readiness(self) -> web.StreamResponse:
+    async def _readiness(self, _: str) -> web.StreamResponse:
         if not self._replication.refill.is_complete:
             return json_response({"status": "refilling"}, 503)
         is_ready = self._replication.has_quorum()
         return json_response({"status": "ready" if is_ready else "no quorum"}, 200 if is_ready else 503)
 
     def _exists(self, path: str) -> bool:
-        fixed = ("/v1/files", "/v1/ring", "/v1/cluster", "/healthz", "/readyz", "/metrics", "/openapi.json")
-        return path in fixed or path.startswith((_METADATA, _CHUNKS, _LOCATE))
+        return path in self._get_routes or path.startswith((_METADATA, _CHUNKS, _LOCATE))
 
     def _not_allowed(self, request: web.BaseRequest, allowed: str) -> web.StreamResponse:
         error = MethodNotAllowed(f"{request.method} is not offered here; use {allowed}", allowed=allowed)
@@ -121,6 +118,18 @@ class Router:
         response.set_status(405)
         response.headers["Allow"] = allowed
         return response
+
+
+async def _healthy(_: str) -> web.StreamResponse:
+    return json_response({"status": "alive"})
+
+
+async def _metrics(_: str) -> web.StreamResponse:
+    return web.Response(body=metrics.render(), headers={"Content-Type": "text/plain; version=0.0.4"})
+
+
+async def _document(_: str) -> web.StreamResponse:
+    return json_response(DOCUMENT)
 
 
 def _no_route(path: str) -> web.StreamResponse:

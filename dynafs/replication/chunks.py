@@ -10,7 +10,8 @@ from dynafs.ports import Answer, Store
 from dynafs.quorum import QuorumWrite, Verdict
 from dynafs.replication.background import Background, note_failure
 from dynafs.replication.latency import LatencyTracker
-from dynafs.replication.reach import Reach, WriteRun, failure_code
+from dynafs.replication.reach import Reach, failure_code
+from dynafs.replication.writing import WriteRun
 from dynafs.wire.messages import ReadChunk, StoreChunk
 from dynafs.wire.segments import chunk_id_of
 
@@ -43,13 +44,14 @@ class ChunkKeeper:
         on_settled is called exactly once, when nobody uses `body` any more.
         """
         reach, owners = self._reach, self._reach.owners(chunk_id)
-        run = WriteRun(reach.loop, QuorumWrite(w, owners), reach.timeout_s, on_settled)
         request = StoreChunk(chunk_id, upload_id, key)
+        fold, fallbacks = QuorumWrite(w, owners), reach.fallbacks(chunk_id)
+        run = WriteRun(reach, request, body, fold, fallbacks=fallbacks, on_settled=on_settled)
         for node in owners:
             if node == reach.me:
                 run.follow(node, self._store.put_chunk(chunk_id, upload_id, key, body, is_verified=True))
             else:
-                run.follow(node, reach.ask(node, request, body, is_bulk=True))
+                run.send(node)
         await run.decided
         if run.fold.verdict is not Verdict.MET:
             metrics.quorum_lost.labels("chunk_write").inc()

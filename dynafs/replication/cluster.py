@@ -12,6 +12,7 @@ from dynafs.replication.collection import Collector
 from dynafs.replication.commit import Committer
 from dynafs.replication.compaction import Compactor
 from dynafs.replication.files import FileReader
+from dynafs.replication.handoff import Handoff
 from dynafs.replication.inspect import Inspector
 from dynafs.replication.job import Job
 from dynafs.replication.latency import LatencyTracker
@@ -25,6 +26,7 @@ from dynafs.replication.scrub import Scrubber
 from dynafs.replication.stamps import StampSource
 from dynafs.replication.upload import Uploader
 from dynafs.replication.walk import Walker
+from dynafs.replication.watch import PeerWatch
 from dynafs.ring import Ring
 
 
@@ -69,17 +71,24 @@ class Replication:
             self.committer, self.chunks, self.references, clock, self.seats, self.sending,
             cluster.inline_limit_bytes, limits.upload_chunks_in_flight, healing.collection_grace_s / 2,
         )  # fmt: skip
+        self.handoff = Handoff(
+            self.reach, store, clock, interval_s=healing.handoff_interval_s,
+            age_s=healing.hint_age_s, size_bytes_max=healing.hints_size_bytes_max,
+        )  # fmt: skip
+        self.replica.handoff = self.handoff
         self.walker = Walker(
-            self.reach, store, partial(self.replica.merge_record, is_old=True), self.files, self.chunks, clock,
+            self.reach, store, partial(self.replica.merge_record, is_old=True), self.handoff,
+            self.files, self.chunks, clock,
             interval_s=healing.walk_interval_s, after_return_s=healing.walk_after_return_s,
         )  # fmt: skip
         self.scrubber = Scrubber(store, self.chunks, clock, healing.scrub_period_s)
         self.collector = Collector(
-            self.reach, store, clock, interval_s=healing.collection_interval_s,
+            self.reach, store, self.handoff, clock, interval_s=healing.collection_interval_s,
             reference_age_s=healing.reference_age_s, grace_s=healing.collection_grace_s,
         )  # fmt: skip
         self.replica.on_released = self.collector.hurry
         self.compactor = Compactor(store, clock, healing.compaction_interval_s)
+        self.watch = PeerWatch(self.reach, (self.handoff.on_peer_up, self.walker.on_peer_up))
         nodes = [member.node for member in ring.members]
         self.lister = Lister(self.reach, self.records, nodes, limits.listing_rows_max)
         self.inspector = Inspector(self.reach)
@@ -87,15 +96,15 @@ class Replication:
     def start(self) -> None:
         """Begin what goes on in the background; peers can be called now."""
         self.refill.start()
-        self.walker.start()
-        for job in (self.scrubber.job, self.collector.job, self.compactor.job):
+        self.watch.start()
+        for job in self.jobs.values():
             job.start()
 
     @property
     def jobs(self) -> dict[str, Job]:
         """Everything that goes on in the background, by name."""
-        jobs = (self.walker.job, self.scrubber.job, self.collector.job, self.compactor.job)
-        return {job.status.name: job for job in jobs}
+        workers = (self.handoff, self.walker, self.scrubber, self.collector, self.compactor)
+        return {worker.job.status.name: worker.job for worker in workers}
 
     def has_quorum(self) -> bool:
         """Return whether this node may answer reads, and every partition has enough owners up for the cluster's default
@@ -113,8 +122,8 @@ class Replication:
 
     async def close(self) -> None:
         """Wait for repairs under way; end the rest."""
-        await self.walker.close()
-        for job in (self.scrubber.job, self.collector.job, self.compactor.job):
+        await self.watch.close()
+        for job in self.jobs.values():
             await job.close()
         await self.refill.close()
         await self.records.repairs.close()

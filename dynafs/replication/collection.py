@@ -22,6 +22,7 @@ from dynafs.errors import DynafsError
 from dynafs.observe import metrics
 from dynafs.observe.events import get_logger
 from dynafs.ports import Clock, Reference, Store
+from dynafs.replication.handoff import Handoff
 from dynafs.replication.job import Job
 from dynafs.replication.reach import Reach
 from dynafs.replication.references import FOUND_MAX, is_within
@@ -42,9 +43,17 @@ class Collector:
     """Drops references of one node that nothing stands behind."""
 
     def __init__(
-        self, reach: Reach, store: Store, clock: Clock, *, interval_s: float, reference_age_s: float, grace_s: float
+        self,
+        reach: Reach,
+        store: Store,
+        handoff: Handoff,
+        clock: Clock,
+        *,
+        interval_s: float,
+        reference_age_s: float,
+        grace_s: float,
     ) -> None:
-        self._reach, self._store, self._clock = reach, store, clock
+        self._reach, self._store, self._handoff, self._clock = reach, store, handoff, clock
         self._age_ms, self._grace_s = 1000 * reference_age_s, grace_s
         self.job = Job("collection", self._collect, clock, interval_s)
         #: {reference: monotonic seconds when nothing was found to stand behind it}
@@ -94,6 +103,7 @@ class Collector:
         """All owners hold the version: look again when it is due next. Else it is just going or coming: soon."""
         if set(self._reach.owners(file_hash(reference.key))) <= set(holders):
             await self._store.confirm_reference(reference.chunk_id, reference.upload_id, reference.key)
+            await self._handoff.adopt_chunk(reference)
 
     async def _drop(self, reference: Reference) -> None:
         await self._store.drop_reference(reference)

@@ -14,9 +14,10 @@ from dynafs.observe import metrics
 from dynafs.ports import Answer, Clock
 from dynafs.quorum import QuorumPolicy, Verdict
 from dynafs.replication.background import note_failure
-from dynafs.replication.reach import Reach, failure_code, store_at
+from dynafs.replication.reach import Reach, failure_code
 from dynafs.replication.records import RecordReader
 from dynafs.replication.stamps import StampSource
+from dynafs.replication.writing import store_at
 from dynafs.ring import file_hash
 from dynafs.wire.messages import CommitReply, CommitVersion, StoreRecord
 from dynafs.wire.records import decode_version, encode_record, encode_version
@@ -68,7 +69,9 @@ class Committer:
         stamp = await self._stamps.next(above=max(seen.values(), default=0))
         version = msgspec.structs.replace(draft, stamp=stamp)
         data = encode_record(Record.of(seen, [version]))
-        fold = await store_at(self._reach, StoreRecord(key), data, self._reach.owners(file_hash(key)), policy.w)
+        place = file_hash(key)
+        owners, fallbacks = self._reach.owners(place), self._reach.fallbacks(place)
+        fold = await store_at(self._reach, StoreRecord(key), data, owners, policy.w, fallbacks)
         if fold.verdict is not Verdict.MET:
             metrics.quorum_lost.labels("write").inc()
             raise WriteQuorumLost(policy.w, fold.acked, fold.failed)

@@ -8,7 +8,7 @@ from dynafs.errors import DynafsError
 from dynafs.files import FileName, Version
 from dynafs.replication.reach import Reach, failure_code
 from dynafs.ring import file_hash
-from dynafs.wire.messages import ChunkStates, ReadRecord, RecordReply, StatChunks
+from dynafs.wire.messages import ChunkStates, CountHints, HintCounts, ReadRecord, RecordReply, StatChunks
 from dynafs.wire.records import decode_record
 
 
@@ -38,6 +38,19 @@ class Inspector:
             held = decode_record(answer.body).newest
             states[node] = "missing" if held is None else "current" if held.stamp == version.stamp else "stale"
         return states
+
+    async def hints(self) -> dict[str, dict[str, tuple[int, int, int]] | str]:
+        """Return {keeper: {target: (count, bytes, since ms)}} of all nodes, or {keeper: why it cannot say}."""
+        nodes = [self._reach.me, *self._reach.others]
+        asked = [self._reach.ask(node, CountHints()) for node in nodes]
+        found: dict[str, dict[str, tuple[int, int, int]] | str] = {}
+        for node, answer in zip(nodes, await asyncio.gather(*asked, return_exceptions=True), strict=True):
+            if isinstance(answer, BaseException):
+                found[node] = failure_code(answer)
+            else:
+                assert isinstance(answer.message, HintCounts)
+                found[node] = answer.message.targets
+        return found
 
     async def whereabouts(self, chunk_ids: Sequence[bytes]) -> list[ChunkWhereabouts]:
         """Return where these chunks lie; at most 1024 of them."""

@@ -2,6 +2,7 @@
 paused, hurried, and looked at."""
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable
 
 import msgspec
@@ -19,6 +20,7 @@ class JobStatus(msgspec.Struct):
     runs: int = 0
     items: int = 0
     mended: int = 0
+    queued: int = 0
     bytes_per_s_max: int | None = None
     last_error: str = ""
 
@@ -92,14 +94,15 @@ class Job:
                 if self.status.is_paused:
                     await self._wait_news(None)
                 continue
-            self.status.state = "busy"
+            self.status.state, self._next_s = "busy", math.inf
             try:
                 await self._work(self)
                 self.status.runs += 1
             except DynafsError as error:
                 self.note(error)
             self.status.state, self.is_asked_for = "idle", False
-            self._next_s = self._clock.monotonic_s() + self.jittered(self._interval_s)
+            # Whoever hurried it meanwhile wants another run.
+            self._next_s = min(self._next_s, self._clock.monotonic_s() + self.jittered(self._interval_s))
 
     async def _wait_news(self, timeout_s: float | None) -> None:
         self._news.clear()

@@ -1,12 +1,10 @@
 """Reaching owners: one way to ask any node, this one included, and one way to wait for a quorum of answers."""
 
 import asyncio
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Callable
 
-from dynafs.errors import DynafsError, PeerRefused, PeerTimeout
+from dynafs.errors import DynafsError, PeerRefused
 from dynafs.ports import Answer, Body, Membership, Peers, RequestHandler
-from dynafs.quorum import QuorumWrite, Verdict
 from dynafs.ring import Ring, partition_of
 from dynafs.wire.messages import Request
 
@@ -39,6 +37,10 @@ class Reach:
     def owners(self, hash_bytes: bytes) -> tuple[str, ...]:
         """Return the owners of a key's hash or of a chunk's id, first choice first."""
         return self.ring.owners[partition_of(hash_bytes, self.ring.partition_count)]
+
+    def fallbacks(self, hash_bytes: bytes) -> tuple[str, ...]:
+        """Return the nodes that may stand in for owners."""
+        return self.keepers(hash_bytes)[self.ring.n :]
 
     def keepers(self, hash_bytes: bytes) -> tuple[str, ...]:
         """Return all nodes where copies may be: the owners, and as many fallbacks behind them."""
@@ -77,71 +79,3 @@ def failure_code(error: BaseException | None) -> str:
     if isinstance(error, PeerRefused):
         return error.remote_code
     return error.code if isinstance(error, DynafsError) else "internal_error"
-
-
-class WriteRun:
-    """Drives one QuorumWrite: resolves `decided` at the verdict, calls `on_settled` after the last straggler."""
-
-    def __init__(
-        self,
-        loop: asyncio.AbstractEventLoop,
-        fold: QuorumWrite,
-        timeout_s: float,
-        on_settled: Callable[[], None] | None,
-    ) -> None:
-        self.fold = fold
-        self._on_settled = on_settled
-        self.decided: asyncio.Future[None] = loop.create_future()
-        self._timer = loop.call_later(timeout_s, self._expire)
-        self._open: dict[str, None] = {}
-
-    def follow(self, node: str, future: "asyncio.Future[Answer] | asyncio.Future[None]") -> None:
-        """Fold this node's answer in when it comes."""
-        self._open[node] = None
-        future.add_done_callback(partial(self._on_answer, node))
-
-    def _on_answer(self, node: str, future: "asyncio.Future[Answer] | asyncio.Future[None]") -> None:
-        self._open.pop(node, None)
-        if future.cancelled():
-            self.fold.add_failure(node, "cancelled")
-        elif (error := future.exception()) is not None:
-            self.fold.add_failure(node, failure_code(error))
-        else:
-            self.fold.add_ack(node)
-        self._check()
-
-    def _expire(self) -> None:
-        for node in list(self._open):
-            self.fold.add_failure(node, PeerTimeout.code)
-        self._check()
-
-    def _check(self) -> None:
-        if not self.decided.done() and self.fold.verdict is not Verdict.PENDING:
-            self.decided.set_result(None)
-        if self.fold.is_settled:
-            self._timer.cancel()
-            if self._on_settled is not None:
-                settled, self._on_settled = self._on_settled, None
-                settled()
-
-
-async def store_at(
-    reach: Reach,
-    request: Request,
-    body: Body,
-    targets: Sequence[str],
-    w: int,
-    on_settled: Callable[[], None] | None = None,
-) -> QuorumWrite:
-    """Send one write to all targets and return at the verdict, MET or LOST; stragglers go on in the background.
-
-    on_settled is called once when the last target answered, failed or ran out of time: nobody uses `body` for this
-    any more.
-    """
-    fold = QuorumWrite(w, targets)
-    run = WriteRun(reach.loop, fold, reach.timeout_s, on_settled)
-    is_bulk = len(body) > (64 << 10)
-    for node in targets:
-        run.follow(node, reach.ask(node, request, body, is_bulk=is_bulk))
-    await run.decided
-    return fold

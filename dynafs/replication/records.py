@@ -14,7 +14,8 @@ from dynafs.quorum import QuorumPolicy, QuorumRead, Verdict
 from dynafs.quorum.read import RepairPlan
 from dynafs.replication.background import Background
 from dynafs.replication.latency import LatencyTracker
-from dynafs.replication.reach import Reach, failure_code, store_at
+from dynafs.replication.reach import Reach, failure_code
+from dynafs.replication.writing import store_at
 from dynafs.ring import file_hash
 from dynafs.wire.messages import ReadRecord, RecordReply, StoreRecord
 from dynafs.wire.records import decode_record, encode_record

@@ -10,7 +10,8 @@ from dynafs.errors import LocalProtocolError, RequestInvalid, StoreCorrupt
 from dynafs.files.manifest import PAGE_CHUNKS, split_ids
 from dynafs.files.version import Record, Version
 from dynafs.observe.events import get_logger
-from dynafs.ports import Answer, Store
+from dynafs.ports import Answer, Hint, Store
+from dynafs.replication.handoff import Handoff
 from dynafs.replication.references import ReferenceKeeper
 from dynafs.replication.refill import Refill
 from dynafs.replication.stamps import StampSource
@@ -20,6 +21,7 @@ from dynafs.wire.messages import (
     CommitVersion,
     CompareRecords,
     ConfirmReferences,
+    CountHints,
     Differing,
     FindUploads,
     HealingRequest,
@@ -57,6 +59,8 @@ class Replica:
         self.committer: Committer | None = None
         #: set by the composition root: says what a node that started empty may answer, and serves those that did
         self.refill: Refill | None = None
+        #: set by the composition root: keeps what is for other nodes
+        self.handoff: Handoff | None = None
         #: set by the composition root: told of versions that were replaced here, and of references that were released
         self.on_replaced: Callable[[bytes, list[Version]], None] = lambda *_: None
         self.on_released: Callable[[], None] = lambda: None
@@ -67,9 +71,9 @@ class Replica:
             case ReadRecord():
                 return self._read_record(request)
             case StoreRecord():
-                return _when_stored(self.merge_record(request.key, bytes(body)))
+                return _when_stored(self._store_record(request, bytes(body)))
             case StoreChunk():
-                return _when_stored(self._store.put_chunk(request.chunk_id, request.upload_id, request.key, body))
+                return _when_stored(self._store_chunk(request, body))
             case ReadChunk():
                 return self._read_chunk(request)
             case StatChunks():
@@ -99,6 +103,8 @@ class Replica:
                 if self.refill is not None:
                     self.refill.check_all()
                 return self._references.find(bytes(body))
+            case CountHints():
+                return self._handoff().report()
             case PullRecords():
                 if self.refill is None:
                     raise LocalProtocolError("this node does not refill others")
@@ -120,10 +126,30 @@ class Replica:
             log.error("record.corrupt", error=str(error))  # noqa: TRY400  the error says it all
             raise StoreCorrupt("a stored record fails its checksum") from error
 
-    def merge_record(self, key: bytes, data: bytes, *, is_old: bool = False) -> "asyncio.Future[None]":
+    def _store_record(self, request: StoreRecord, data: bytes) -> "asyncio.Future[None]":
+        if not request.hint_for:
+            return self.merge_record(request.key, data)
+        hint = self._handoff().new_hint(request.hint_for, request.key, len(data))
+        return self._handoff().track(hint, self.merge_record(request.key, data, hint=hint))
+
+    def _store_chunk(self, request: StoreChunk, body: bytes | bytearray) -> "asyncio.Future[None]":
+        chunk_id, upload_id, key = request.chunk_id, request.upload_id, request.key
+        if not request.hint_for:
+            return self._store.put_chunk(chunk_id, upload_id, key, body)
+        hint = self._handoff().new_hint(request.hint_for, key, len(body), chunk_id, upload_id)
+        return self._handoff().track(hint, self._store.put_chunk(chunk_id, upload_id, key, body, hint=hint))
+
+    def _handoff(self) -> Handoff:
+        if self.handoff is None:
+            raise LocalProtocolError("this node keeps nothing for others")
+        return self.handoff
+
+    def merge_record(
+        self, key: bytes, data: bytes, *, is_old: bool = False, hint: Hint | None = None
+    ) -> "asyncio.Future[None]":
         """Merge a record into what is held; the future resolves when all is durable. Raises when it is damaged.
 
-        is_old: another owner holds it already, so its stamps are not judged again.
+        is_old: another owner holds it already, so its stamps are not judged again. hint: to be kept with it.
         """
         incoming = decode_record(data)
         held_data = self._store.latest_record(key)
@@ -133,16 +159,16 @@ class Replica:
             self._stamps.check(incoming.time_max)
         if incoming.absorbs(held):
             self._note_replaced(key, held, incoming)
-            return self._store.put_record(key, data)
+            return self._store.put_record(key, data, hint)
         if held.absorbs(incoming):
             # Told to hold what is held already: durable, or to be made so together with what is on its way.
             if self._store.read_record(key) == held_data:
-                return _done()
-            return self._store.put_record(key, held_data)
+                return _done() if hint is None else self._store.put_hint(hint)
+            return self._store.put_record(key, held_data, hint)
         merged = held.merge(incoming).last_writer_wins()
         self._note_replaced(key, held, merged)
         self._note_replaced(key, incoming, merged)
-        return self._store.put_record(key, encode_record(merged))
+        return self._store.put_record(key, encode_record(merged), hint)
 
     def _note_replaced(self, key: bytes, before: Record, after: Record) -> None:
         gone = [version for version in before.versions if version not in after.versions]

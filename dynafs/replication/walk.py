@@ -12,7 +12,6 @@ Alternatives: Merkle trees find differences without naming every key; they can r
 Tested in the simulator, where all owners must agree within bounded time after every fault, before anything is read.
 """
 
-import asyncio
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -25,6 +24,7 @@ from dynafs.observe.events import get_logger
 from dynafs.ports import Clock, Store
 from dynafs.replication.chunks import ChunkKeeper
 from dynafs.replication.files import FileReader
+from dynafs.replication.handoff import Handoff
 from dynafs.replication.job import Job
 from dynafs.replication.reach import Merge, Reach
 from dynafs.replication.references import all_chunk_ids, by_owner
@@ -45,8 +45,6 @@ log = get_logger()
 
 #: Records compared with one question.
 PAGE_RECORDS = 128
-#: How often to look whether a peer came up.
-LOOK_S = 1.0
 
 
 class _Lack(NamedTuple):
@@ -62,6 +60,7 @@ class Walker:
         reach: Reach,
         store: Store,
         merge: Merge,
+        handoff: Handoff,
         files: FileReader,
         keeper: ChunkKeeper,
         clock: Clock,
@@ -70,32 +69,14 @@ class Walker:
         after_return_s: float,
     ) -> None:
         """merge: makes a record of a peer part of what is held here."""
-        self._reach, self._store, self._merge, self._files, self._keeper = reach, store, merge, files, keeper
+        self._reach, self._store, self._merge, self._handoff = reach, store, merge, handoff
+        self._files, self._keeper = files, keeper
         self._after_return_s = after_return_s
         self.job = Job("walk", self._walk, clock, interval_s)
-        self._watching: asyncio.Task[None] | None = None
 
-    def start(self) -> None:
-        """Begin to walk now and then."""
-        self.job.start()
-        self._watching = asyncio.create_task(self._watch_peers())
-
-    async def close(self) -> None:
-        """Stop, in the middle of a walk if need be."""
-        if self._watching is not None:
-            self._watching.cancel()
-            await asyncio.gather(self._watching, return_exceptions=True)
-        await self.job.close()
-
-    async def _watch_peers(self) -> None:
-        """Walk soon after a peer came up."""
-        known = frozenset[str]()
-        while True:
-            await asyncio.sleep(LOOK_S)
-            up = frozenset(node for node in self._reach.others if self._reach.is_up(node))
-            if up - known:
-                self.job.hurry(self.job.jittered(self._after_return_s))
-            known = up
+    def on_peer_up(self) -> None:
+        """Walk soon: a peer may have missed something."""
+        self.job.hurry(self.job.jittered(self._after_return_s))
 
     async def _walk(self, job: Job) -> None:
         """Go through all records once. Failures are noted, and left to the next walk."""
@@ -104,12 +85,20 @@ class Walker:
             page = await self._store.scan_records(after, PAGE_RECORDS)
             keys = [key for key, _ in page.rows if self._reach.me in self._reach.owners(file_hash(key))]
             await job.step()
+            for key in {key for key, _ in page.rows}.difference(keys):
+                await self._adopt(key)
             await self._mend_records(keys)
             for key in keys:
                 await job.step()
                 await self._mend_chunks(key)
             job.status.items += len(keys)
             after = page.after
+
+    async def _adopt(self, key: bytes) -> None:
+        try:
+            await self._handoff.adopt_record(key)
+        except DynafsError as error:
+            self.job.note(error)
 
     async def _mend_records(self, keys: list[bytes]) -> None:
         differing: dict[str, list[bytes]] = {}

@@ -16,7 +16,7 @@ from dynafs.wire.records import decode_record
 from dynafs.wire.segments import chunk_id_of
 
 #: What runs as long as its node; everything else must end.
-FOR_EVER = ("Job._run", "Walker._watch_peers")
+FOR_EVER = ("Job._run", "PeerWatch._watch")
 
 
 class Checker(Protocol):
@@ -180,7 +180,7 @@ class NoErrors:
 
 
 class NothingWasted:
-    """Every node keeps the chunks of living versions that it owns, and nothing else."""
+    """Every node keeps the records and the chunks of living versions that it owns, and nothing else: no hint either."""
 
     name: ClassVar[str] = "garbage"
 
@@ -192,6 +192,11 @@ class NothingWasted:
             for chunk_id in kept:
                 if chunk_id not in living or name not in world.owners(chunk_id):
                     raise PromiseBroken(self.name, f"{name} keeps chunk {chunk_id.hex()[:8]}, which nothing uses")
+            for key in world.nodes[name].platter.index.tables["records"]:
+                if name not in world.owners(file_hash(key)):
+                    raise PromiseBroken(self.name, f"{name} keeps record {key!r}, which belongs to others")
+            if hints := world.nodes[name].platter.index.tables["hints"]:
+                raise PromiseBroken(self.name, f"{name} still keeps hints: {sorted(hints)}")
 
 
 def living_chunks(world: World) -> set[bytes]:

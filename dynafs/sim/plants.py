@@ -6,12 +6,14 @@ from typing import Any
 
 from dynafs.causality import Stamp
 from dynafs.errors import DynafsError
-from dynafs.ports import Answer, Reference
+from dynafs.ports import Answer, Hint, Reference
 from dynafs.quorum import QuorumWrite
 from dynafs.quorum.read import RepairPlan
+from dynafs.replication.background import note_failure
 from dynafs.replication.chunks import ChunkBytes, _ChunkRace
 from dynafs.replication.collection import Collector
 from dynafs.replication.commit import Committer
+from dynafs.replication.handoff import Handoff
 from dynafs.replication.records import RecordReader
 from dynafs.replication.refill import Refill
 from dynafs.replication.stamps import StampSource
@@ -19,7 +21,7 @@ from dynafs.storage.chunk_batch import ChunkBatch
 from dynafs.storage.disk import ChunkPlace
 from dynafs.storage.local import LocalStore
 from dynafs.storage.segments import SegmentFiles
-from dynafs.wire.messages import CommitVersion, ReadChunk
+from dynafs.wire.messages import CommitVersion, ReadChunk, StoreRecord
 
 
 def _sync_nothing(self: object) -> None:
@@ -92,6 +94,14 @@ async def _collect_at_once(self: Collector, due: list[Reference], still_dead: di
     await _judge_collector(self, due, still_dead)
 
 
+async def _hope_for_the_ack(self: Handoff, hint: Hint) -> bool:
+    """Send what a hint is about and forget the hint, whatever comes of it."""
+    data = self._store.read_record(hint.key)
+    if not hint.chunk_id and data:
+        self._reach.ask(hint.target, StoreRecord(hint.key), data).add_done_callback(note_failure)
+    return True
+
+
 #: {name: [(class, method, its replacement)]}
 PLANTS: dict[str, list[tuple[type, str, Callable[..., Any]]]] = {
     "ack-before-fsync": [(SegmentFiles, "sync", _sync_nothing), (LocalStore, "_sync_index", _sync_nothing)],
@@ -103,6 +113,7 @@ PLANTS: dict[str, list[tuple[type, str, Callable[..., Any]]]] = {
     "collected-on-silence": [(Collector, "_ask", _take_silence_for_no)],
     "collected-without-grace": [(Collector, "_judge", _collect_at_once)],
     "reference-counted-twice": [(ChunkBatch, "_references_to", _forget_other_references)],
+    "hint-removed-before-ack": [(Handoff, "_give", _hope_for_the_ack)],
     "hash-not-verified": [(LocalStore, "_verified", _believe_the_disk), (_ChunkRace, "_read_at", _believe_everybody)],
 }
 

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 import msgspec
 
 from dynafs.errors import ChunkMismatch, ChunkMissing, DynafsError
-from dynafs.ports import Body, Reference
+from dynafs.ports import Body, Hint, Reference
 from dynafs.storage.disk import ChunkPlace, Index
+from dynafs.storage.hints import encode_hint, hint_row
 from dynafs.storage.recovery import indexed_key
 from dynafs.storage.references import decode_reference, encode_reference
 from dynafs.wire.segments import chunk_id_of
@@ -36,6 +37,7 @@ class PutChunk(ChunkWrite):
     key: bytes
     body: Body
     is_verified: bool
+    hint: Hint | None = None
 
     @property
     def size_bytes(self) -> int:
@@ -156,6 +158,9 @@ class ChunkBatch:
         else:
             self.entries[write.chunk_id] = (write.upload_id, write.key, write.body)
         self._refer(write.chunk_id, write.upload_id, write.key, self._wall_ms())
+        if write.hint is not None:
+            self.writes.put("hints", hint_row(write.hint), encode_hint(write.hint))
+            self.must_sync = True
 
     def _move(self, write: MoveChunk) -> None:
         is_here = write.chunk_id not in self._gone and self._index.chunk(write.chunk_id) == write.place

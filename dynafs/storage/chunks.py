@@ -8,7 +8,7 @@ import msgspec
 from dynafs.errors import ChunkCorrupt, ChunkMissing
 from dynafs.observe import metrics
 from dynafs.observe.events import get_logger
-from dynafs.ports import Body, Reference, StoredChunk
+from dynafs.ports import Body, Hint, Reference, StoredChunk
 from dynafs.storage.chunk_batch import (
     ChunkBatch,
     ChunkWrite,
@@ -46,10 +46,17 @@ class ChunkStore:
         return write.future
 
     def put_chunk(
-        self, chunk_id: bytes, upload_id: bytes, key: bytes, body: Body, *, is_verified: bool = False
+        self,
+        chunk_id: bytes,
+        upload_id: bytes,
+        key: bytes,
+        body: Body,
+        *,
+        is_verified: bool = False,
+        hint: Hint | None = None,
     ) -> asyncio.Future[None]:
-        """Keep a chunk and a reference to it; ChunkMismatch unless the body hashes to its name."""
-        return self._submit(PutChunk(chunk_id, self._loop.create_future(), upload_id, key, body, is_verified))
+        """Keep a chunk and a reference to it; ChunkMismatch unless the body hashes to its name. hint: kept with it."""
+        return self._submit(PutChunk(chunk_id, self._loop.create_future(), upload_id, key, body, is_verified, hint))
 
     def confirm_reference(self, chunk_id: bytes, upload_id: bytes, key: bytes) -> asyncio.Future[None]:
         """Make a reference, or make it as good as new. Raises ChunkMissing when the chunk is not here."""

@@ -13,8 +13,9 @@ import msgspec
 T = TypeVar("T")
 
 #: records: bucket NUL path -> record. chunks: id -> place. references: id + upload id -> since when, bucket NUL path.
-#: quarantine: id -> place and reason. node: names of this module's callers -> their values.
-FAMILIES = ("records", "chunks", "references", "quarantine", "node")
+#: quarantine: id -> place and reason. hints: target and thing -> since when.
+#: node: names of this module's callers -> their values.
+FAMILIES = ("records", "chunks", "references", "quarantine", "hints", "node")
 
 
 class ChunkPlace(NamedTuple):

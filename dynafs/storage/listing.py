@@ -1,12 +1,13 @@
 """Listing: walk the records of a bucket in path order, seeking past what a delimiter hides."""
 
-from itertools import islice
+from itertools import islice, takewhile
 
 import msgspec
 
 from dynafs.files.name import common_prefix
-from dynafs.ports import ListedRecord, RecordPage, RecordScan, Reference, StoredChunk
+from dynafs.ports import Hint, ListedRecord, RecordPage, RecordScan, Reference, StoredChunk
 from dynafs.storage.disk import ChunkPlace, Index
+from dynafs.storage.hints import decode_hint, hint_row, hints_start
 from dynafs.storage.references import decode_reference
 from dynafs.wire.records import decode_record
 
@@ -70,6 +71,14 @@ def scan_references(index: Index, after: bytes, limit: int) -> list[Reference]:
     """Return up to `limit` references behind a pair of chunk and upload id."""
     rows = islice(index.scan("references", after + b"\0" if after else b""), limit)
     return [decode_reference(row, value) for row, value in rows]
+
+
+def scan_hints(index: Index, target: str, after: Hint | None, limit: int) -> list[Hint]:
+    """Return up to `limit` hints for a node, behind one of them."""
+    start = hints_start(target)
+    first = start if after is None else hint_row(after) + b"\0"
+    rows = takewhile(lambda row: row[0].startswith(start), index.scan("hints", first))
+    return [decode_hint(*row) for row in islice(rows, limit)]
 
 
 def _is_file(data: bytes) -> bool:

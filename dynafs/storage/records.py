@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from functools import partial
 
 from dynafs.errors import DynafsError
-from dynafs.ports import RecordPage, RecordScan
+from dynafs.ports import Hint, RecordPage, RecordScan
 from dynafs.storage.commit import CommitLane
 from dynafs.storage.disk import Disk
-from dynafs.storage.listing import list_records, scan_records
+from dynafs.storage.hints import encode_hint, hint_row
+from dynafs.storage.listing import list_records, scan_hints, scan_records
 
 _CEILING_KEY = b"clock_ceiling"
 #: Least time between two syncs of records. Under load a sync then serves twice as many writers, which gave a cluster
@@ -21,7 +22,7 @@ RESYNC_S = 1.0
 
 @dataclass(slots=True)
 class _PutValue:
-    """A record, or a value of the node's own; empty data removes it."""
+    """A record, or another row that stands by itself; empty data removes it. hint: a row that comes with it."""
 
     family: str
     key: bytes
@@ -30,6 +31,7 @@ class _PutValue:
     error: DynafsError | None = None
     #: set once readers of the index see it
     is_applied: bool = False
+    hint: Hint | None = None
 
     @property
     def size_bytes(self) -> int:
@@ -84,12 +86,12 @@ class RecordStore:
         data = self._unwritten.get(key)
         return self._index.record(key) if data is None else data
 
-    def put_record(self, key: bytes, data: bytes) -> asyncio.Future[None]:
-        """Replace the record."""
+    def put_record(self, key: bytes, data: bytes, hint: Hint | None = None) -> asyncio.Future[None]:
+        """Replace the record, by nothing when data is empty. hint: to be kept with it."""
         if key not in self._durable:
             self._durable[key] = self._index.record(key)
         self._unwritten[key] = data
-        write = _PutValue("records", key, data, self._loop.create_future())
+        write = _PutValue("records", key, data, self._loop.create_future(), hint=hint)
         write.future.add_done_callback(partial(self._on_record_written, write))
         self._values.submit(write)
         # Who stops waiting does not stop the write. Were it forgotten before it is on disk, the next merge would build
@@ -143,6 +145,22 @@ class RecordStore:
             elif key in self._durable:
                 self._durable[key] = data
 
+    def put_hint(self, hint: Hint) -> asyncio.Future[None]:
+        """Keep a hint for something that is here already."""
+        return self._put_value("hints", hint_row(hint), encode_hint(hint))
+
+    def remove_hint(self, hint: Hint) -> asyncio.Future[None]:
+        """Forget a hint."""
+        return self._put_value("hints", hint_row(hint), b"")
+
+    def has_hint(self, hint: Hint) -> bool:
+        """Return whether a hint for the same target and thing is kept, durable or not."""
+        return self._index.get("hints", hint_row(hint)) is not None
+
+    async def scan_hints(self, target: str, after: Hint | None, limit: int) -> list[Hint]:
+        """Return the hints for a node in their order, behind one of them."""
+        return await self._disk.read(scan_hints, self._index, target, after, limit)
+
     def _put_value(self, family: str, key: bytes, data: bytes) -> asyncio.Future[None]:
         write = _PutValue(family, key, data, self._loop.create_future())
         self._values.submit(write)
@@ -158,6 +176,8 @@ class RecordStore:
                 batch.put(write.family, write.key, write.data)
             else:
                 batch.delete(write.family, write.key)
+            if write.hint is not None:
+                batch.put("hints", hint_row(write.hint), encode_hint(write.hint))
         self._index.apply(batch)
         for write in writes:
             write.is_applied = True

@@ -37,17 +37,25 @@ class RecordReply(Message, frozen=True):
 
 
 class StoreRecord(Message, frozen=True):
-    """Merge the record in the body into what you hold under this key, durably."""
+    """Merge the record in the body into what you hold under this key, durably.
+
+    hint_for: the owner that could not take it; keep it until you have handed it over.
+    """
 
     key: bytes
+    hint_for: str = ""
 
 
 class StoreChunk(Message, frozen=True):
-    """Keep the body under this name, durably, with a reference from one upload of one file."""
+    """Keep the body under this name, durably, with a reference from one upload of one file.
+
+    hint_for: the owner that could not take it; keep it until you have handed it over.
+    """
 
     chunk_id: bytes
     upload_id: bytes
     key: bytes
+    hint_for: str = ""
 
 
 class Stored(Message, frozen=True):
@@ -103,6 +111,16 @@ class Standing(Message, frozen=True):
     """rows: numbers of the rows, from 0, that do."""
 
     rows: list[int]
+
+
+class CountHints(Message, frozen=True):
+    """What do you keep for others?"""
+
+
+class HintCounts(Message, frozen=True):
+    """targets: {node: (how many, bytes, since when the oldest, in wall-clock milliseconds)}."""
+
+    targets: dict[str, tuple[int, int, int]]
 
 
 class ListRecords(Message, frozen=True):
@@ -181,9 +199,20 @@ class ErrorReply(Message, frozen=True):
 
 
 #: What nodes ask each other to bring copies together, and to learn what may go.
-HealingRequest = CompareRecords | PullRecords | ConfirmReferences | ReleaseReferences | FindUploads
+HealingRequest = CompareRecords | PullRecords | ConfirmReferences | ReleaseReferences | FindUploads | CountHints
 Request = ReadRecord | StoreRecord | StoreChunk | ReadChunk | StatChunks | ListRecords | CommitVersion | HealingRequest
-Reply = RecordReply | Stored | ChunkReply | ChunkStates | ListReply | CommitReply | PulledRecords | Differing | Standing
+Reply = (
+    RecordReply
+    | Stored
+    | ChunkReply
+    | ChunkStates
+    | ListReply
+    | CommitReply
+    | PulledRecords
+    | Differing
+    | Standing
+    | HintCounts
+)
 
 M = TypeVar("M")
 

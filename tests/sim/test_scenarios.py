@@ -43,7 +43,12 @@ def test_regression_stays_fixed(path: Path) -> None:
 @pytest.mark.parametrize("name", PLANTS)
 def test_planted_bug_is_found(name: str) -> None:
     """Within two hundred seeds; a rare one by the scenario that is about it."""
-    scenario = {"commit-repeated": "duplicate-and-late-messages"}.get(name)
+    scenario = {
+        "commit-repeated": "duplicate-and-late-messages",
+        "collected-on-silence": "abandoned-upload",
+        "collected-without-grace": "upload-that-takes-very-long",
+        "hint-removed-before-ack": "hints-bring-back-what-was-missed",
+    }.get(name)
     found = sweep(range(200), scenario, plant=name)
     assert found.failed is not None
     print(f"found by seed {found.failed[0]}: {found.failed[1].failure}")

@@ -1,0 +1,170 @@
+"""Handoff: what fallbacks keep for owners that could not take it, and how it gets there.
+
+Problem: an owner that is away for a minute should not have to be compared with everybody to learn what it missed; and
+in the meantime there should be as many copies as were asked for.
+
+Rule: whoever coordinates a write sends it, for each owner that fails, to a fallback as well. The fallback keeps the
+thing itself and, in the same commit, a hint: whom it is for. When the owner is up again it is sent everything, in
+order, at a bounded pace; a hint is removed only after the owner's ack, which means fsynced and verified, and when no
+hint is left the fallback lets its copy go. Hints are found by their target in the index, so a restart forgets none. A
+hint that gets too old, or a fallback that keeps too much, leaves the owner to the walk.
+
+Things of other nodes that are here without a hint (what a crash left behind) get hints for all their owners.
+
+Tested in the simulator: after every run no hint is left and no copy is where it does not belong.
+"""
+
+import asyncio
+from collections.abc import Iterable
+
+from dynafs.errors import ChunkMissing, DynafsError, HintsFull, PeerTimeout, PeerUnreachable, RequestInvalid
+from dynafs.observe import metrics
+from dynafs.observe.events import get_logger
+from dynafs.ports import Answer, Clock, Hint, Reference, Store
+from dynafs.replication.job import Job
+from dynafs.replication.reach import Reach
+from dynafs.ring import file_hash
+from dynafs.wire.messages import HintCounts, StoreChunk, StoreRecord
+
+log = get_logger()
+
+#: Hints looked up at once.
+PAGE_HINTS = 256
+#: Pace of sending to one owner.
+RATE_BYTES_PER_S_MAX = 64 << 20
+#: What keeping a hint costs besides its contents.
+HINT_SIZE_BYTES = 256
+
+
+class Handoff:
+    """Keeps and hands over one node's hints."""
+
+    def __init__(
+        self, reach: Reach, store: Store, clock: Clock, *, interval_s: float, age_s: float, size_bytes_max: int
+    ) -> None:
+        """age_s: after which a hint is given up. size_bytes_max: of everything kept for others."""
+        self._reach, self._store, self._clock = reach, store, clock
+        self._age_ms, self._size_bytes_max = 1000 * age_s, size_bytes_max
+        self.job = Job("handoff", self._hand_over, clock, interval_s)
+        self.job.status.bytes_per_s_max = RATE_BYTES_PER_S_MAX
+        #: bytes kept, as of the last count and what came since
+        self._kept_bytes = 0
+        #: hints on their way to the disk
+        self._fresh: dict[Hint, None] = {}
+
+    def new_hint(self, target: str, key: bytes, size_bytes: int, chunk_id: bytes = b"", upload_id: bytes = b"") -> Hint:
+        """Return the hint to keep for a write. Raises HintsFull, RequestInvalid."""
+        if target not in self._reach.others:
+            raise RequestInvalid("hint_for", f"{target[:100]!r} is no other node of this cluster")
+        size_bytes += HINT_SIZE_BYTES
+        if self._kept_bytes + size_bytes > self._size_bytes_max:
+            raise HintsFull(f"{self._kept_bytes} bytes are kept for other nodes already", target=target)
+        self._kept_bytes += size_bytes
+        self.job.status.queued += 1
+        return Hint(target, key, chunk_id, upload_id, self._clock.wall_ms(), size_bytes)
+
+    def track(self, hint: Hint, stored: "asyncio.Future[None]") -> "asyncio.Future[None]":
+        """Remember a hint until it is on disk."""
+        self._fresh[hint] = None
+        stored.add_done_callback(lambda _: self._fresh.pop(hint, None))
+        return stored
+
+    def on_peer_up(self) -> None:
+        """A peer came up: give it what is kept for it."""
+        self.job.hurry()
+
+    async def report(self) -> Answer:
+        """Tell how much is kept for whom."""
+        targets = {}
+        for target in self._reach.others:
+            count, size_bytes, oldest_ms, after = 0, 0, 0, None
+            while page := await self._store.scan_hints(target, after, PAGE_HINTS):
+                oldest_ms = min([one.since_ms for one in page] + ([oldest_ms] if count else []))
+                count, size_bytes, after = count + len(page), size_bytes + sum(one.size_bytes for one in page), page[-1]
+            if count:
+                targets[target] = (count, size_bytes, oldest_ms)
+        return Answer(HintCounts(targets))
+
+    async def _hand_over(self, job: Job) -> None:
+        count = size_bytes = 0
+        for target in self._reach.others:
+            after: Hint | None = None
+            while page := await self._store.scan_hints(target, after, PAGE_HINTS):
+                for hint in page:
+                    if not await self._deal_with(job, hint):
+                        count, size_bytes = count + 1, size_bytes + hint.size_bytes
+                after = page[-1]
+        self._kept_bytes, job.status.queued = size_bytes, count
+
+    async def _deal_with(self, job: Job, hint: Hint) -> bool:
+        """Hand over one hint if its target is up, give it up if it is too old; return whether it is gone."""
+        is_up = self._reach.is_up(hint.target)
+        await job.step(hint.size_bytes / RATE_BYTES_PER_S_MAX if is_up else 0.0)
+        is_old = not 0 <= self._clock.wall_ms() - hint.since_ms <= self._age_ms
+        try:
+            if is_up and await self._give(hint):
+                job.status.mended += 1
+            elif not is_old:
+                return False
+            await self._store.remove_hint(hint)
+            await self._let_go(hint)
+        except DynafsError as error:
+            job.note(error)
+            return False
+        job.status.items += 1
+        return True
+
+    async def _give(self, hint: Hint) -> bool:
+        """Send what a hint is about; return whether the target holds it, or it is not here any more."""
+        try:
+            if hint.chunk_id:
+                body = await self._store.read_chunk(hint.chunk_id)
+                request = StoreChunk(hint.chunk_id, hint.upload_id, hint.key)
+                await self._reach.ask(hint.target, request, body, is_bulk=True)
+                metrics.chunks_repaired.inc()
+                return True
+            data = self._store.read_record(hint.key)
+            if data:
+                await self._reach.ask(hint.target, StoreRecord(hint.key), data)
+                metrics.records_repaired.inc()
+            return data == self._store.latest_record(hint.key)
+        except (PeerUnreachable, PeerTimeout):
+            return False
+        except ChunkMissing:
+            # Collected, or found to be bad; the other owners have it.
+            return True
+
+    async def _let_go(self, hint: Hint) -> None:
+        """Remove the copy of something that belongs to other nodes, once no hint for it is left."""
+        owners = self._reach.owners(hint.chunk_id or file_hash(hint.key))
+        if self._reach.me in owners or self._is_kept(hint, owners):
+            return
+        if not hint.chunk_id:
+            if self._store.read_record(hint.key) == self._store.latest_record(hint.key):
+                await self._store.put_record(hint.key, b"")
+        elif (reference := self._store.reference(hint.chunk_id, hint.upload_id)) is not None:
+            await self._store.drop_reference(reference)
+
+    def _is_kept(self, hint: Hint, owners: Iterable[str]) -> bool:
+        """Return whether a hint for the same thing is there, or on its way to the disk."""
+        thing = hint[1:4]
+        return any(fresh[1:4] == thing for fresh in self._fresh) or any(
+            self._store.has_hint(hint._replace(target=node)) for node in owners
+        )
+
+    async def adopt_record(self, key: bytes) -> None:
+        """A record of other nodes is here: make sure that it gets to them."""
+        await self._adopt(Hint("", key), self._reach.owners(file_hash(key)))
+
+    async def adopt_chunk(self, reference: Reference) -> None:
+        """A chunk of other nodes is here: make sure that it gets to them."""
+        hint = Hint("", reference.key, reference.chunk_id, reference.upload_id)
+        await self._adopt(hint, self._reach.owners(reference.chunk_id))
+
+    async def _adopt(self, thing: Hint, owners: Iterable[str]) -> None:
+        if self._reach.me in owners or self._is_kept(thing, owners):
+            return
+        for node in owners:
+            hint = self.new_hint(node, thing.key, 0, thing.chunk_id, thing.upload_id)
+            await self.track(hint, self._store.put_hint(hint))
+        self.job.hurry()

@@ -1,0 +1,117 @@
+"""One write at a quorum of owners, with fallbacks that stand in for those that cannot take it."""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import msgspec
+
+from dynafs.errors import ChunkMismatch, ClockSkewed, PeerTimeout
+from dynafs.ports import Answer, Body
+from dynafs.quorum import QuorumWrite, Verdict
+from dynafs.replication.reach import Reach, failure_code
+from dynafs.wire.messages import StoreChunk, StoreRecord
+
+#: Bodies above this go by the connections for bulk.
+BULK_SIZE_BYTES_MIN = 64 << 10
+#: What a fallback would refuse as well, or must not take.
+NOT_HINTED = (ChunkMismatch.code, ClockSkewed.code, "cancelled")
+
+
+class WriteRun:
+    """Drives one QuorumWrite: resolves `decided` at the verdict, calls `on_settled` after the last straggler.
+
+    Each owner that fails is stood in for by a node of `fallbacks` that is up, which keeps the write and a hint for it.
+    """
+
+    def __init__(
+        self,
+        reach: Reach,
+        request: StoreRecord | StoreChunk,
+        body: Body,
+        fold: QuorumWrite,
+        *,
+        fallbacks: Sequence[str] = (),
+        on_settled: Callable[[], None] | None = None,
+    ) -> None:
+        """on_settled is called exactly once, when nobody uses `body` for this any more."""
+        self.fold = fold
+        self._reach, self._request, self._body, self._on_settled = reach, request, body, on_settled
+        self._fallbacks = deque(fallbacks)
+        self.decided: asyncio.Future[None] = reach.loop.create_future()
+        self._timer = reach.loop.call_later(reach.timeout_s, self._expire)
+        self._open: dict[str, None] = {}
+        self._hints_open = 0
+
+    def send(self, node: str) -> None:
+        """Send the write to an owner."""
+        is_bulk = len(self._body) > BULK_SIZE_BYTES_MIN
+        self.follow(node, self._reach.ask(node, self._request, self._body, is_bulk=is_bulk))
+
+    def follow(self, node: str, future: "asyncio.Future[Answer] | asyncio.Future[None]") -> None:
+        """Fold this owner's answer in when it comes."""
+        self._open[node] = None
+        future.add_done_callback(partial(self._on_answer, node))
+
+    def _on_answer(self, node: str, future: "asyncio.Future[Answer] | asyncio.Future[None]") -> None:
+        if node not in self._open:
+            # Too late: it counts as failed, and somebody stands in for it.
+            if not future.cancelled():
+                future.exception()
+            return
+        del self._open[node]
+        if future.cancelled():
+            self._fail(node, "cancelled")
+        elif (error := future.exception()) is not None:
+            self._fail(node, failure_code(error))
+        else:
+            self.fold.add_ack(node)
+        self._check()
+
+    def _fail(self, node: str, code: str) -> None:
+        self.fold.add_failure(node, code)
+        if code not in NOT_HINTED:
+            self._stand_in_for(node)
+
+    def _stand_in_for(self, owner: str) -> None:
+        while self._fallbacks:
+            node = self._fallbacks.popleft()
+            if self._reach.is_up(node):
+                request = msgspec.structs.replace(self._request, hint_for=owner)
+                asked = self._reach.ask(node, request, self._body, is_bulk=len(self._body) > BULK_SIZE_BYTES_MIN)
+                self._hints_open += 1
+                asked.add_done_callback(partial(self._on_hinted, owner))
+                return
+
+    def _on_hinted(self, owner: str, future: "asyncio.Future[Answer]") -> None:
+        self._hints_open -= 1
+        if future.cancelled() or future.exception() is not None:
+            self._stand_in_for(owner)
+        self._check()
+
+    def _expire(self) -> None:
+        late, self._open = self._open, {}
+        for node in late:
+            self._fail(node, PeerTimeout.code)
+        self._check()
+
+    def _check(self) -> None:
+        if not self.decided.done() and self.fold.verdict is not Verdict.PENDING:
+            self.decided.set_result(None)
+        if self.fold.is_settled and not self._hints_open:
+            self._timer.cancel()
+            if self._on_settled is not None:
+                settled, self._on_settled = self._on_settled, None
+                settled()
+
+
+async def store_at(
+    reach: Reach, request: StoreRecord, body: Body, targets: Sequence[str], w: int, fallbacks: Sequence[str] = ()
+) -> QuorumWrite:
+    """Send one record to all targets and return at the verdict, MET or LOST; stragglers go on in the background."""
+    run = WriteRun(reach, request, body, QuorumWrite(w, targets), fallbacks=fallbacks)
+    for node in targets:
+        run.send(node)
+    await run.decided
+    return run.fold
