@@ -174,6 +174,8 @@ class HealingSettings(Section, frozen=True):
     """Nobody confirmed for this long that a chunk is in use: all nodes that may know are asked."""
     collection_grace_s: float = 3600.0
     """How long nobody may know of a chunk's upload, from one asking to the next, before the chunk goes."""
+    tombstone_grace_s: float = 7 * 86_400.0
+    """How long a delete is remembered at least; after that it is forgotten as soon as every owner has heard of it."""
     compaction_interval_s: float = 3600.0
     """How often segments that are mostly dead are written anew."""
 

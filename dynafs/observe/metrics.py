@@ -18,6 +18,7 @@ records_repaired = Counter("dynafs_records_repaired", "Stale owners brought up t
 chunks_repaired = Counter("dynafs_chunks_repaired", "Copies given to owners that lacked a good one", registry=REGISTRY)
 chunks_quarantined = Counter("dynafs_chunks_quarantined", "Copies found corrupt on this disk", registry=REGISTRY)
 chunks_collected = Counter("dynafs_chunks_collected", "Chunks removed because nothing used them", registry=REGISTRY)
+tombstones_reaped = Counter("dynafs_tombstones_reaped", "Deletes that every owner forgot", registry=REGISTRY)
 peers_up = Gauge("dynafs_peers_up", "Peers with a standing connection", registry=REGISTRY)
 peers_refused = Counter("dynafs_peers_refused", "Connections turned away", registry=REGISTRY)
 bytes_in_flight = Gauge("dynafs_bytes_in_flight", "Bytes held by a budget", ["budget"], registry=REGISTRY)

@@ -18,6 +18,7 @@ from dynafs.replication.job import Job
 from dynafs.replication.latency import LatencyTracker
 from dynafs.replication.listing import Lister
 from dynafs.replication.reach import Reach
+from dynafs.replication.reaping import Reaper
 from dynafs.replication.records import RecordReader
 from dynafs.replication.references import ReferenceKeeper, ReferenceSender
 from dynafs.replication.refill import Refill
@@ -76,8 +77,9 @@ class Replication:
             age_s=healing.hint_age_s, size_bytes_max=healing.hints_size_bytes_max,
         )  # fmt: skip
         self.replica.handoff = self.handoff
+        reaper = self.replica.reaper = Reaper(self.reach, store, clock, healing.tombstone_grace_s)
         self.walker = Walker(
-            self.reach, store, partial(self.replica.merge_record, is_old=True), self.handoff,
+            self.reach, store, partial(self.replica.merge_record, is_old=True), self.handoff, reaper,
             self.files, self.chunks, clock,
             interval_s=healing.walk_interval_s, after_return_s=healing.walk_after_return_s,
         )  # fmt: skip

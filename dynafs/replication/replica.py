@@ -12,6 +12,7 @@ from dynafs.files.version import Record, Version
 from dynafs.observe.events import get_logger
 from dynafs.ports import Answer, Hint, Store
 from dynafs.replication.handoff import Handoff
+from dynafs.replication.reaping import Reaper
 from dynafs.replication.references import ReferenceKeeper
 from dynafs.replication.refill import Refill
 from dynafs.replication.stamps import StampSource
@@ -30,6 +31,7 @@ from dynafs.wire.messages import (
     PullRecords,
     ReadChunk,
     ReadRecord,
+    ReapRecords,
     RecordReply,
     ReleaseReferences,
     Request,
@@ -59,6 +61,8 @@ class Replica:
         self.committer: Committer | None = None
         #: set by the composition root: says what a node that started empty may answer, and serves those that did
         self.refill: Refill | None = None
+        #: set by the composition root: removes tombstones
+        self.reaper: Reaper | None = None
         #: set by the composition root: keeps what is for other nodes
         self.handoff: Handoff | None = None
         #: set by the composition root: told of versions that were replaced here, and of references that were released
@@ -103,6 +107,10 @@ class Replica:
                 if self.refill is not None:
                     self.refill.check_all()
                 return self._references.find(bytes(body))
+            case ReapRecords():
+                if self.reaper is None:
+                    raise LocalProtocolError("this node reaps nothing")
+                return self.reaper.serve(bytes(body))
             case CountHints():
                 return self._handoff().report()
             case PullRecords():

@@ -12,7 +12,7 @@ Alternatives: Merkle trees find differences without naming every key; they can r
 Tested in the simulator, where all owners must agree within bounded time after every fault, before anything is read.
 """
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -27,6 +27,7 @@ from dynafs.replication.files import FileReader
 from dynafs.replication.handoff import Handoff
 from dynafs.replication.job import Job
 from dynafs.replication.reach import Merge, Reach
+from dynafs.replication.reaping import Reaper
 from dynafs.replication.references import all_chunk_ids, by_owner
 from dynafs.ring import file_hash
 from dynafs.wire.messages import (
@@ -61,6 +62,7 @@ class Walker:
         store: Store,
         merge: Merge,
         handoff: Handoff,
+        reaper: Reaper,
         files: FileReader,
         keeper: ChunkKeeper,
         clock: Clock,
@@ -69,7 +71,8 @@ class Walker:
         after_return_s: float,
     ) -> None:
         """merge: makes a record of a peer part of what is held here."""
-        self._reach, self._store, self._merge, self._handoff = reach, store, merge, handoff
+        self._reach, self._store, self._merge = reach, store, merge
+        self._handoff, self._reaper = handoff, reaper
         self._files, self._keeper = files, keeper
         self._after_return_s = after_return_s
         self.job = Job("walk", self._walk, clock, interval_s)
@@ -85,18 +88,20 @@ class Walker:
             page = await self._store.scan_records(after, PAGE_RECORDS)
             keys = [key for key, _ in page.rows if self._reach.me in self._reach.owners(file_hash(key))]
             await job.step()
-            for key in {key for key, _ in page.rows}.difference(keys):
-                await self._adopt(key)
+            for key, _ in page.rows:
+                if key not in keys:
+                    await self._try(self._handoff.adopt_record(key))
             await self._mend_records(keys)
+            await self._try(self._reaper.reap(keys))
             for key in keys:
                 await job.step()
                 await self._mend_chunks(key)
             job.status.items += len(keys)
             after = page.after
 
-    async def _adopt(self, key: bytes) -> None:
+    async def _try(self, work: Awaitable[object]) -> None:
         try:
-            await self._handoff.adopt_record(key)
+            await work
         except DynafsError as error:
             self.job.note(error)
 

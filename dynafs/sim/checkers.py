@@ -199,6 +199,20 @@ class NothingWasted:
                 raise PromiseBroken(self.name, f"{name} still keeps hints: {sorted(hints)}")
 
 
+class TombstonesGone:
+    """When their grace is over, deletes are forgotten."""
+
+    name: ClassVar[str] = "tombstones"
+
+    def check(self, world: World, history: History) -> None:  # noqa: ARG002
+        """Look into every platter."""
+        for name in world.names:
+            for key, data in world.nodes[name].platter.index.tables["records"].items():
+                newest = decode_record(data).newest
+                if newest is not None and not newest.is_file:
+                    raise PromiseBroken(self.name, f"{name} still remembers that {key!r} was deleted")
+
+
 def living_chunks(world: World) -> set[bytes]:
     """Return the ids of all chunks of versions that stand at any owner."""
     living: set[bytes] = set()

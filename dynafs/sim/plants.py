@@ -1,6 +1,6 @@
 """Bugs put in on purpose. Each breaks one rule that keeps a promise; a simulator worth its time finds them all."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -14,6 +14,7 @@ from dynafs.replication.chunks import ChunkBytes, _ChunkRace
 from dynafs.replication.collection import Collector
 from dynafs.replication.commit import Committer
 from dynafs.replication.handoff import Handoff
+from dynafs.replication.reaping import Reaper
 from dynafs.replication.records import RecordReader
 from dynafs.replication.refill import Refill
 from dynafs.replication.stamps import StampSource
@@ -102,6 +103,30 @@ async def _hope_for_the_ack(self: Handoff, hint: Hint) -> bool:
     return True
 
 
+_objections = Reaper._objections  # noqa: SLF001
+_reap = Reaper.reap
+
+
+async def _object_only_when_asked(self: Reaper, node: str, digests: dict[bytes, bytes]) -> list[bytes]:
+    """Forget a delete although an owner is away that has not heard of it."""
+    self._grace_ms = 0.0
+    return await _objections(self, node, digests) if self._reach.is_up(node) else []
+
+
+async def _reap_at_once(self: Reaper, keys: Sequence[bytes]) -> int:
+    """Forget a delete as soon as it was heard of."""
+    self._grace_ms = 0.0
+    return await _reap(self, keys)
+
+
+async def _serve_at_once(self: Reaper, body: bytes) -> Answer:
+    """Agree to that."""
+    self._grace_ms = 0.0
+    return await _serve_reaping(self, body)
+
+
+_serve_reaping = Reaper.serve
+
 #: {name: [(class, method, its replacement)]}
 PLANTS: dict[str, list[tuple[type, str, Callable[..., Any]]]] = {
     "ack-before-fsync": [(SegmentFiles, "sync", _sync_nothing), (LocalStore, "_sync_index", _sync_nothing)],
@@ -114,6 +139,12 @@ PLANTS: dict[str, list[tuple[type, str, Callable[..., Any]]]] = {
     "collected-without-grace": [(Collector, "_judge", _collect_at_once)],
     "reference-counted-twice": [(ChunkBatch, "_references_to", _forget_other_references)],
     "hint-removed-before-ack": [(Handoff, "_give", _hope_for_the_ack)],
+    "tombstone-reaped-on-silence": [
+        (Reaper, "reap", _reap_at_once),
+        (Reaper, "serve", _serve_at_once),
+        (Reaper, "_objections", _object_only_when_asked),
+    ],
+    "tombstone-reaped-early": [(Reaper, "reap", _reap_at_once), (Reaper, "serve", _serve_at_once)],
     "hash-not-verified": [(LocalStore, "_verified", _believe_the_disk), (_ChunkRace, "_read_at", _believe_everybody)],
 }
 

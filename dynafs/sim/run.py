@@ -11,6 +11,7 @@ from dynafs.sim.checkers import (
     Checker,
     Converged,
     NothingWasted,
+    TombstonesGone,
     all_checkers,
     check_limits,
     holds,
@@ -50,6 +51,8 @@ class Outcome:
 CONVERGE_MAX_S = 300.0
 #: The same for collecting what nothing uses: the age of references, two graces, and a few rounds.
 COLLECT_MAX_S = 300.0
+#: The same for forgetting deletes, in one of so many runs: their grace is long.
+REAP_MAX_S, TOMBSTONES_EVERY = 900.0, 4
 
 Script = Callable[[World, History], Awaitable[None]]
 
@@ -152,6 +155,8 @@ async def settle(world: World, history: History) -> None:
     # Reading finds what had rotted unseen, and puts good copies in its place.
     await _wait_for(Converged(), CONVERGE_MAX_S, world, history)
     await _wait_for(NothingWasted(), COLLECT_MAX_S, world, history)
+    if world.options.seed % TOMBSTONES_EVERY == 0:
+        await _wait_for(TombstonesGone(), REAP_MAX_S, world, history)
     await _wait_quiet(world)
 
 

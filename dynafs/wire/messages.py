@@ -113,6 +113,10 @@ class Standing(Message, frozen=True):
     rows: list[int]
 
 
+class ReapRecords(Message, frozen=True):
+    """Every owner holds these tombstones, and they are old: remove them. Body: [(key, digest)], at most 1024."""
+
+
 class CountHints(Message, frozen=True):
     """What do you keep for others?"""
 
@@ -199,7 +203,9 @@ class ErrorReply(Message, frozen=True):
 
 
 #: What nodes ask each other to bring copies together, and to learn what may go.
-HealingRequest = CompareRecords | PullRecords | ConfirmReferences | ReleaseReferences | FindUploads | CountHints
+HealingRequest = (
+    CompareRecords | PullRecords | ConfirmReferences | ReleaseReferences | FindUploads | CountHints | ReapRecords
+)
 Request = ReadRecord | StoreRecord | StoreChunk | ReadChunk | StatChunks | ListRecords | CommitVersion | HealingRequest
 Reply = (
     RecordReply

@@ -3,6 +3,8 @@
 import asyncio
 
 from dynafs.sim.client import SimClient, Target
+from dynafs.sim.network import NetworkConditions
+from dynafs.sim.options import WorldOptions
 from dynafs.sim.scenarios.stage import LARGE, Stage, chunk_count, expect, scenario
 from dynafs.sim.world import SEGMENT_SIZE_BYTES
 
@@ -50,3 +52,23 @@ async def abandoned_upload(stage: Stage) -> None:
     stage.world.start("n1")
     await asyncio.sleep(200.0)
     expect(chunk_count(stage) == 0, "abandoned chunks are still there")
+
+
+@scenario(WorldOptions(network=NetworkConditions(late_s=8.0)))
+async def messages_later_than_the_delete(stage: Stage) -> None:
+    """Every message of some writes arrives twice, often seconds late, when the files are long deleted and every owner
+    knows. What is deleted stays deleted."""
+    conditions = stage.world.network.conditions
+    paths = [f"f{number}" for number in range(12)]
+    conditions.repeated, conditions.late = 1.0, 0.4
+    written = await asyncio.gather(*(stage.put("n1", path, f"{path}.1") for path in paths))
+    conditions.repeated = conditions.late = 0.0
+    deleted = [path for path, is_written in zip(paths, written, strict=True) if is_written]
+    for path in deleted:
+        await stage.client.delete("n2", Target("demo", path))
+    for _ in range(6):
+        for node in stage.world.nodes.values():
+            node.replication.walker.job.start_now()
+        await asyncio.sleep(2.0)
+    for path in deleted:
+        expect(await stage.get("n3", path), "a deleted file cannot be asked for")
