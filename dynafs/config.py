@@ -101,6 +101,12 @@ class StorageSettings(Section, frozen=True):
     """"fsync": acknowledged means on the medium. "os": in the page cache; a power cut may lose the last seconds."""
     segment_size_bytes_max: int = 256 * MIB
     """A segment file is closed when it reaches this size."""
+    soft_mark: float = 0.90
+    """Share of the disk in use from which nothing is kept for other nodes any more."""
+    hard_mark: float = 0.95
+    """Share from which no new contents are taken (507); deletes go on, and compaction uses the rest."""
+    reserve_mark: float = 0.98
+    """Share from which only what frees space is written."""
     cache_size_bytes: int = 32 * MIB
     """RocksDB block cache."""
     write_buffer_size_bytes: int = 32 * MIB
@@ -309,6 +315,9 @@ def _limit_problems(settings: Settings) -> list[str]:
     budgets = ("upload_seat_bytes", "upload_send_bytes", "download_bytes", "receive_bytes")
     small = [field for field in budgets if getattr(limits, field) < chunk]
     problems = [f"limits.{field}: must hold at least one chunk of {chunk} bytes" for field in small]
+    storage = settings.storage
+    if not storage.soft_mark <= storage.hard_mark <= storage.reserve_mark <= 1:
+        problems.append("storage.soft_mark, hard_mark, reserve_mark: use rising shares of the disk up to 1")
     for section in (limits, settings.timeouts, settings.storage, settings.healing):
         for field in section.__struct_fields__:
             value = getattr(section, field)

@@ -182,6 +182,10 @@ class Store(Protocol):
         """Return the hints for a node in their order, behind one of them."""
         ...
 
+    def check_room(self, *, is_for_others: bool = False) -> None:
+        """Raise StoreFull when there is no room for new contents. is_for_others: or for what other nodes own."""
+        ...
+
     def segment_sizes(self) -> dict[int, int]:
         """Return {segment: its size in bytes}, the one being written included."""
         ...

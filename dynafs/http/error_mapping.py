@@ -26,7 +26,9 @@ STATUS: dict[type[errors.DynafsError], int] = {
 
 
 def status_of(error: errors.DynafsError) -> int:
-    """Return the status of the nearest class in the table, 500 for none."""
+    """Return the status of the nearest class in the table, 500 for none; a quorum lost to full disks is a full disk."""
+    if isinstance(error, errors.WriteQuorumLost) and set(error.failures.values()) == {errors.StoreFull.code}:
+        return STATUS[errors.StoreFull]
     return next((STATUS[kind] for kind in type(error).__mro__ if kind in STATUS), 500)
 
 

@@ -37,6 +37,8 @@ CATALOGUE = {
     "chunk.collected": "a chunk that nothing used any more was removed (debug)",
     "reference.release_failed": "the owners of a replaced upload were not told; its references age instead (debug)",
     "segment.removed": "a segment that was mostly dead was written anew",
+    "disk.filled": "the disk reached a mark; see storage.soft_mark and its neighbours",
+    "disk.freed": "the disk is below a mark again",
     "store.opened": "the data directory is open",
     "store.recovered": "entries of a segment were missing in the index and were added",
     "store.failed": "the operating system failed a write",

@@ -69,7 +69,7 @@ class Replication:
         self.references = ReferenceSender(self.reach, self.files)
         self.replica.on_replaced = self.references.replaced
         self.uploader = Uploader(
-            self.committer, self.chunks, self.references, clock, self.seats, self.sending,
+            self.committer, self.chunks, self.references, store.check_room, clock, self.seats, self.sending,
             cluster.inline_limit_bytes, limits.upload_chunks_in_flight, healing.collection_grace_s / 2,
         )  # fmt: skip
         self.handoff = Handoff(
@@ -90,6 +90,7 @@ class Replication:
         )  # fmt: skip
         self.replica.on_released = self.collector.hurry
         self.compactor = Compactor(store, clock, healing.compaction_interval_s)
+        self.collector.on_collected = self.compactor.job.hurry
         self.watch = PeerWatch(self.reach, (self.handoff.on_peer_up, self.walker.on_peer_up))
         nodes = [member.node for member in ring.members]
         self.lister = Lister(self.reach, self.records, nodes, limits.listing_rows_max)

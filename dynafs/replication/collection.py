@@ -16,6 +16,8 @@ overwrite removes what a stale owner may still hand out.
 Tested in the simulator: after every run exactly the chunks of living versions are left, with clocks that jump.
 """
 
+from collections.abc import Callable
+
 import msgspec
 
 from dynafs.errors import DynafsError
@@ -56,6 +58,8 @@ class Collector:
         self._reach, self._store, self._handoff, self._clock = reach, store, handoff, clock
         self._age_ms, self._grace_s = 1000 * reference_age_s, grace_s
         self.job = Job("collection", self._collect, clock, interval_s)
+        #: set by the composition root: told that chunks went
+        self.on_collected: Callable[[float], None] = lambda _: None
         #: {reference: monotonic seconds when nothing was found to stand behind it}
         self._dead: dict[Reference, float] = {}
 
@@ -65,7 +69,7 @@ class Collector:
 
     async def _collect(self, job: Job) -> None:
         still_dead: dict[Reference, float] = {}
-        after = b""
+        after, dropped_before = b"", job.status.mended
         while page := await self._store.scan_references(after, PAGE_REFERENCES):
             await job.step()
             now_ms = self._clock.wall_ms()
@@ -75,6 +79,8 @@ class Collector:
             job.status.items += len(page)
             after = page[-1].chunk_id + page[-1].upload_id
         self._dead = still_dead
+        if job.status.mended > dropped_before:
+            self.on_collected(self._grace_s / 10)
         if still_dead:
             job.hurry(self._grace_s)
 

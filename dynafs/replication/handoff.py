@@ -56,6 +56,7 @@ class Handoff:
         """Return the hint to keep for a write. Raises HintsFull, RequestInvalid."""
         if target not in self._reach.others:
             raise RequestInvalid("hint_for", f"{target[:100]!r} is no other node of this cluster")
+        self._store.check_room(is_for_others=True)
         size_bytes += HINT_SIZE_BYTES
         if self._kept_bytes + size_bytes > self._size_bytes_max:
             raise HintsFull(f"{self._kept_bytes} bytes are kept for other nodes already", target=target)

@@ -165,14 +165,16 @@ class Replica:
         if incoming.time_max > held.time_max and not is_old:
             # A stamp from the far future is kept out; one that got in with the clocks of the day before is no news.
             self._stamps.check(incoming.time_max)
-        if incoming.absorbs(held):
-            self._note_replaced(key, held, incoming)
-            return self._store.put_record(key, data, hint)
         if held.absorbs(incoming):
             # Told to hold what is held already: durable, or to be made so together with what is on its way.
             if self._store.read_record(key) == held_data:
                 return _done() if hint is None else self._store.put_hint(hint)
             return self._store.put_record(key, held_data, hint)
+        if incoming.newest is not None and incoming.newest.is_file:
+            self._store.check_room(is_for_others=hint is not None)
+        if incoming.absorbs(held):
+            self._note_replaced(key, held, incoming)
+            return self._store.put_record(key, data, hint)
         merged = held.merge(incoming).last_writer_wins()
         self._note_replaced(key, held, merged)
         self._note_replaced(key, incoming, merged)

@@ -2,7 +2,7 @@
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import NamedTuple, Protocol, Self
 
 from blake3 import blake3
@@ -57,6 +57,7 @@ class Uploader:
         committer: Committer,
         keeper: ChunkKeeper,
         references: ReferenceSender,
+        check_room: Callable[[], None],
         clock: Clock,
         seats: ByteBudget,
         sending: ByteBudget,
@@ -64,16 +65,21 @@ class Uploader:
         chunks_in_flight: int,
         renew_after_s: float,
     ) -> None:
-        """renew_after_s: an upload that takes longer has its chunks confirmed before it is committed."""
+        """check_room: raises StoreFull when this node's disk takes no new contents.
+
+        renew_after_s: an upload that takes longer has its chunks confirmed before it is committed.
+        """
         self.committer, self.keeper, self.references, self.clock = committer, keeper, references, clock
-        self.seats, self.sending = seats, sending
+        self.check_room, self.seats, self.sending = check_room, seats, sending
         self.inline_limit_bytes, self.chunks_in_flight = inline_limit_bytes, chunks_in_flight
         self.renew_after_s = renew_after_s
 
     async def upload(self, plan: UploadPlan, source: AsyncIterator[bytes]) -> Receipt:
         """Store the body and commit it as the file's newest version. Nothing is visible unless this returns, or raises
-        WriteQuorumLost with an unknown outcome. Raises BodyIncomplete, DigestMismatch, Overloaded, QuorumError."""
+        WriteQuorumLost with an unknown outcome. Raises BodyIncomplete, DigestMismatch, Overloaded,
+        StoreFull, QuorumError."""
         expected_bytes = plan.chunk_size_bytes if plan.size_bytes is None else plan.size_bytes
+        self.check_room()
         with await self.seats.take(min(max(expected_bytes, 1), plan.chunk_size_bytes)):
             key = plan.name.key
             context = self.committer.begin_context(key, plan.policy)

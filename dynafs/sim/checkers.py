@@ -224,10 +224,13 @@ def living_chunks(world: World) -> set[bytes]:
 
 
 def all_checkers(faults: Sequence[str]) -> list[Checker]:
-    """Return every checker of a finished run. faults: the kinds that it had."""
+    """Return every checker of a finished run. faults: the kinds that it had.
+
+    NothingWasted is waited for while the run settles: a message may always come late and leave something once more.
+    """
     return [
         NoErrors(faults), Linearizable(), NothingLost(), StampsOrdered(), ListingsComplete(), Converged(),
-        NothingWasted(), NothingPending(),
+        NothingPending(),
     ]  # fmt: skip
 
 

@@ -49,6 +49,10 @@ class SimDisk:
         self.operations = 0
         self.on_operation: Callable[[int], None] | None = None
 
+    def room_bytes(self) -> tuple[int, int]:
+        """Return (size of the file system, what is free for us)."""
+        return 1 << 30, int((1 << 30) * (1 - self.platter.used_share))
+
     def worker(self, name: str) -> "SimWorker":  # noqa: ARG002
         """Return a greenlet that waits to be started."""
         return SimWorker(self, self._life)

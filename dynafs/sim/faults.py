@@ -68,28 +68,23 @@ class FaultInjector:
             self._world.trace.note("fault", "rot", chunk_id.hex() if chunk_id else "")
 
     async def _degrade(self, fault: Fault) -> None:
-        world = self._world
-        node, network = world.nodes[fault.nodes[0]], world.network
-        match fault.kind:
-            case "slow_link":
-                network.slow[fault.nodes[0], fault.nodes[1]] = fault.amount
-            case "slow_disk":
-                node.disk_conditions.slowness = fault.amount
-            case "full_disk":
-                node.platter.is_full = True
-            case "sync_failure":
-                node.platter.sync_failures = int(fault.amount)
-            case "storm":
-                network.storm = fault.amount
+        self._set(fault, is_on=True)
         await asyncio.sleep(fault.duration_s)
+        self._set(fault, is_on=False)
+
+    def _set(self, fault: Fault, *, is_on: bool) -> None:
+        """Make something worse, or as good as it was."""
+        node, network = self._world.nodes[fault.nodes[0]], self._world.network
         match fault.kind:
             case "slow_link":
-                network.slow.pop((fault.nodes[0], fault.nodes[1]), None)
+                network.slow[fault.nodes[0], fault.nodes[1]] = fault.amount if is_on else 1.0
             case "slow_disk":
-                node.disk_conditions.slowness = 1.0
+                node.disk_conditions.slowness = fault.amount if is_on else 1.0
             case "full_disk":
-                node.platter.is_full = False
+                node.platter.is_full = is_on
+            case "filling_disk":
+                node.platter.used_share = fault.amount if is_on else 0.0
             case "sync_failure":
-                node.platter.sync_failures = 0
+                node.platter.sync_failures = int(fault.amount) if is_on else 0
             case "storm":
-                network.storm = 0.0
+                network.storm = fault.amount if is_on else 0.0

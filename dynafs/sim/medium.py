@@ -20,6 +20,8 @@ class Platter:
         self.files: dict[int, PlatterFile] = {}
         self.index = PlatterIndex(self)
         self.is_full = False
+        #: how full others have made it, for those who ask; only `is_full` fails writes
+        self.used_share = 0.0
         #: how many of the next syncs fail
         self.sync_failures = 0
 

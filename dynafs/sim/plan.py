@@ -12,13 +12,13 @@ from dynafs.sim.options import WorldOptions, draw_options
 StepKind = Literal["put", "get", "part", "delete", "list"]
 FaultKind = Literal[
     "kill", "absence", "power_cut", "pause", "partition", "one_way", "clog", "slow_link", "slow_disk", "full_disk",
-    "sync_failure", "clock_jump", "storm", "rot", "lost_disk",
+    "filling_disk", "sync_failure", "clock_jump", "storm", "rot", "lost_disk",
 ]  # fmt: skip
 #: Faults that destroy what was durable. One node a run may suffer them: quorums promise no more.
 DAMAGE: tuple[FaultKind, ...] = ("rot", "lost_disk")
 PASSING: tuple[FaultKind, ...] = (
     "absence", "kill", "power_cut", "pause", "partition", "one_way", "clog", "slow_link", "slow_disk", "full_disk",
-    "sync_failure", "clock_jump", "storm",
+    "filling_disk", "sync_failure", "clock_jump", "storm",
 )  # fmt: skip
 SIZES_BYTES = (30, 200, 256, 257, 1024, 1500, 5000, 12_000)
 
@@ -148,6 +148,8 @@ def _draw_amount(rng: random.Random, kind: FaultKind) -> float:
             return rng.choice([1, -1]) * rng.choice([200.0, 5_000.0, 55_000.0, 600_000.0])
         case "storm":
             return rng.choice([0.05, 0.3])
+        case "filling_disk":
+            return rng.choice([0.92, 0.96, 0.985])
         case "rot" | "sync_failure":
             return float(rng.randint(1, 4))
         case _:

@@ -210,7 +210,7 @@ class World:
         conditions = self.network.conditions
         conditions.lost = conditions.repeated = conditions.late = 0.0
         for node in self.nodes.values():
-            node.platter.is_full, node.platter.sync_failures = False, 0
+            node.platter.is_full, node.platter.sync_failures, node.platter.used_share = False, 0, 0.0
             node.disk_conditions.slowness = 1.0
             node.clock.offset_ms, node.clock.drift = 0, 0.0
         self.start()

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from dynafs.errors import ChunkCorrupt, ChunkMissing
+from dynafs.errors import ChunkCorrupt, ChunkMissing, StoreFull
 from dynafs.observe import metrics
 from dynafs.observe.events import get_logger
 from dynafs.ports import Body, Hint, Reference, StoredChunk
@@ -24,6 +24,7 @@ from dynafs.storage.chunk_batch import (
 from dynafs.storage.commit import CommitLane
 from dynafs.storage.disk import ChunkPlace, Disk
 from dynafs.storage.listing import scan_chunks, scan_references
+from dynafs.storage.marks import DiskMarks
 from dynafs.storage.recovery import indexed_key
 from dynafs.storage.references import decode_reference, encode_reference
 from dynafs.storage.segments import SegmentFiles
@@ -35,8 +36,17 @@ log = get_logger()
 class ChunkStore:
     """Chunks of one node and the references to them."""
 
-    def __init__(self, disk: Disk, segment_size_bytes_max: int, wall_ms: Callable[[], int], *, is_synced: bool) -> None:
-        self._disk, self._index, self._wall_ms, self._is_synced = disk, disk.index, wall_ms, is_synced
+    def __init__(
+        self,
+        disk: Disk,
+        marks: DiskMarks,
+        segment_size_bytes_max: int,
+        wall_ms: Callable[[], int],
+        *,
+        is_synced: bool,
+    ) -> None:
+        self._disk, self._index, self._marks = disk, disk.index, marks
+        self._wall_ms, self._is_synced = wall_ms, is_synced
         self._loop = asyncio.get_running_loop()
         self._segments = SegmentFiles(disk.segments, segment_size_bytes_max)
         self._chunks = CommitLane[ChunkWrite]("chunks", disk.worker("chunks"), self._commit_chunks)
@@ -56,7 +66,14 @@ class ChunkStore:
         hint: Hint | None = None,
     ) -> asyncio.Future[None]:
         """Keep a chunk and a reference to it; ChunkMismatch unless the body hashes to its name. hint: kept with it."""
-        return self._submit(PutChunk(chunk_id, self._loop.create_future(), upload_id, key, body, is_verified, hint))
+        write = PutChunk(chunk_id, self._loop.create_future(), upload_id, key, body, is_verified, hint)
+        try:
+            self._marks.check(is_for_others=hint is not None)
+        except StoreFull as error:
+            write.future.set_exception(error)
+            return write.future
+        self._marks.add(len(body))
+        return self._submit(write)
 
     def confirm_reference(self, chunk_id: bytes, upload_id: bytes, key: bytes) -> asyncio.Future[None]:
         """Make a reference, or make it as good as new. Raises ChunkMissing when the chunk is not here."""

@@ -173,6 +173,10 @@ class Disk(Protocol):
         """The index."""
         ...
 
+    def room_bytes(self) -> tuple[int, int]:
+        """Return (size of the file system, what is free for us)."""
+        ...
+
     def worker(self, name: str) -> Worker:
         """Return a new thread that waits to be started."""
         ...

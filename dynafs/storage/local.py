@@ -6,6 +6,7 @@ from dynafs.config import StorageSettings
 from dynafs.observe.events import get_logger
 from dynafs.storage.chunks import ChunkStore
 from dynafs.storage.disk import Disk
+from dynafs.storage.marks import DiskMarks
 from dynafs.storage.records import RecordStore
 from dynafs.storage.recovery import recover
 
@@ -21,10 +22,15 @@ class LocalStore(RecordStore, ChunkStore):
     def __init__(self, disk: Disk, settings: StorageSettings, wall_ms: Callable[[], int]) -> None:
         """Open the store, indexing what a crash left behind. Takes the disk over. Raises StoreError."""
         is_synced = settings.durability == "fsync"
+        self.marks = DiskMarks(disk, settings)
         recovered = recover(disk.index, disk.segments)
-        RecordStore.__init__(self, disk, is_synced=is_synced)
-        ChunkStore.__init__(self, disk, settings.segment_size_bytes_max, wall_ms, is_synced=is_synced)
+        RecordStore.__init__(self, disk, self.marks, is_synced=is_synced)
+        ChunkStore.__init__(self, disk, self.marks, settings.segment_size_bytes_max, wall_ms, is_synced=is_synced)
         log.info("store.opened", recovered=recovered)
+
+    def check_room(self, *, is_for_others: bool = False) -> None:
+        """Raise StoreFull when there is no room for new contents. is_for_others: or for hints."""
+        self.marks.check(is_for_others=is_for_others)
 
     async def close(self) -> None:
         """Commit what is queued and close everything."""

@@ -146,6 +146,11 @@ class LocalDisk:
         self._loop = asyncio.get_running_loop()
         self._readers = ThreadPoolExecutor(READER_THREADS, thread_name_prefix="store-read")
 
+    def room_bytes(self) -> tuple[int, int]:
+        """Return (size of the file system, what is free for us)."""
+        told = os.statvfs(self._directory.path)
+        return told.f_blocks * told.f_frsize, told.f_bavail * told.f_frsize
+
     def worker(self, name: str) -> ThreadWorker:
         """Return a new thread that waits to be started."""
         return ThreadWorker(name)

@@ -11,6 +11,7 @@ from dynafs.storage.commit import CommitLane
 from dynafs.storage.disk import Disk
 from dynafs.storage.hints import encode_hint, hint_row
 from dynafs.storage.listing import list_records, scan_hints, scan_records
+from dynafs.storage.marks import DiskMarks
 
 _CEILING_KEY = b"clock_ceiling"
 #: Least time between two syncs of records. Under load a sync then serves twice as many writers, which gave a cluster
@@ -41,8 +42,8 @@ class _PutValue:
 class RecordStore:
     """Records and facts of one node."""
 
-    def __init__(self, disk: Disk, *, is_synced: bool) -> None:
-        self._disk, self._index, self._is_synced = disk, disk.index, is_synced
+    def __init__(self, disk: Disk, marks: DiskMarks, *, is_synced: bool) -> None:
+        self._disk, self._index, self._marks, self._is_synced = disk, disk.index, marks, is_synced
         self._loop = asyncio.get_running_loop()
         #: {key: bytes}: records given to put_record and not durable yet, the latest of each key
         self._unwritten: dict[bytes, bytes] = {}
@@ -87,7 +88,10 @@ class RecordStore:
         return self._index.record(key) if data is None else data
 
     def put_record(self, key: bytes, data: bytes, hint: Hint | None = None) -> asyncio.Future[None]:
-        """Replace the record, by nothing when data is empty. hint: to be kept with it."""
+        """Replace the record, by nothing when data is empty. hint: to be kept with it. Raises StoreFull."""
+        if data:
+            self._marks.check_reserve()
+            self._marks.add(len(data))
         if key not in self._durable:
             self._durable[key] = self._index.record(key)
         self._unwritten[key] = data

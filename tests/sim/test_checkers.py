@@ -5,6 +5,8 @@ import math
 
 import pytest
 
+from dynafs.causality import Stamp
+from dynafs.files import Record, Version, VersionKind
 from dynafs.sim.checkers import (
     Converged,
     Linearizable,
@@ -12,9 +14,12 @@ from dynafs.sim.checkers import (
     NoErrors,
     NothingLost,
     NothingPending,
+    NothingWasted,
     StampsOrdered,
+    TombstonesGone,
     all_checkers,
     check_limits,
+    living_chunks,
 )
 from dynafs.sim.client import SimClient, Target
 from dynafs.sim.errors import PromiseBroken
@@ -23,6 +28,7 @@ from dynafs.sim.loop import run_virtually
 from dynafs.sim.options import WorldOptions
 from dynafs.sim.trace import Trace
 from dynafs.sim.world import World
+from dynafs.wire.records import encode_record
 
 FILE = Target("demo", "f")
 
@@ -78,6 +84,29 @@ def test_lost_record_and_chunk_are_seen() -> None:
             forget(world, "records", name)
         with pytest.raises(PromiseBroken, match="hold None"):
             NothingLost().check(world, history)
+
+    after_two_writes(check)
+
+
+def test_what_nothing_uses_is_seen() -> None:
+    """The chunks of the first write, as long as they are there; a hint; a record of others; a delete remembered."""
+
+    def check(world: World, history: History) -> None:
+        with pytest.raises(PromiseBroken, match="which nothing uses"):
+            NothingWasted().check(world, history)
+        living = living_chunks(world)
+        for node in world.nodes.values():
+            for chunk_id in set(node.platter.index.tables["chunks"]) - living:
+                del node.platter.index.tables["chunks"][chunk_id]
+        NothingWasted().check(world, history)
+        TombstonesGone().check(world, history)
+        world.nodes["n1"].platter.index.tables["hints"][b"n2\0rdemo\0f"] = b""
+        with pytest.raises(PromiseBroken, match="still keeps hints"):
+            NothingWasted().check(world, history)
+        tombstone = Version(Stamp(1, "n1-g1"), VersionKind.TOMBSTONE)
+        world.nodes["n1"].platter.index.tables["records"][b"demo\0g"] = encode_record(Record.of({}, [tombstone]))
+        with pytest.raises(PromiseBroken, match="was deleted"):
+            TombstonesGone().check(world, history)
 
     after_two_writes(check)
 

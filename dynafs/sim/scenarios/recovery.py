@@ -118,3 +118,27 @@ async def full_disk(stage: Stage) -> None:
     expect(await stage.get("n3", "f") and stage.last("f") == "v1", "the node with the full disk cannot serve a read")
     stage.world.nodes["n3"].platter.is_full = False
     expect(await stage.put("n3", "f", "v2", LARGE), "the node does not recover when space is freed")
+
+
+@scenario(WorldOptions(nodes=4))
+async def disk_that_fills_up(stage: Stage) -> None:
+    """Disks reach their hard mark. Such a node takes no new contents, but goes on serving reads and deletes; when all
+    have reached it, nothing new is taken anywhere; and when space is freed everything is as before."""
+    await stage.put("n1", "f", "v0", LARGE)
+    await stage.put("n1", "g", "v0", LARGE)
+    stage.world.nodes["n2"].platter.used_share = 0.96
+    await asyncio.sleep(1.0)
+    expect(not await stage.put("n2", "f", "v1", LARGE), "a node with a full disk takes an upload")
+    expect(await stage.put("n1", "f", "v2", LARGE), "one full disk of four stops writes")
+    expect(await stage.get("n2", "f") and stage.last("f") == "v2", "a node with a full disk cannot serve a read")
+    for node in stage.world.nodes.values():
+        node.platter.used_share = 0.96
+    await asyncio.sleep(1.0)
+    for name in stage.world.names:
+        expect(not await stage.put(name, "f", "v3"), "a small file is taken though every disk is full")
+        expect(await stage.get(name, "f") and stage.last("f") == "v2", "a file cannot be read though nothing is lost")
+    expect(await stage.client.delete("n3", Target("demo", "g")), "nothing can be deleted when every disk is full")
+    for node in stage.world.nodes.values():
+        node.platter.used_share = 0.5
+    await asyncio.sleep(1.0)
+    expect(await stage.put("n4", "f", "v4", LARGE), "nothing can be written though space was freed")
