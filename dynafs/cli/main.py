@@ -13,6 +13,7 @@ import uvloop
 
 from dynafs import __version__
 from dynafs.cli import dev as dev_cluster
+from dynafs.cli.census import add_census_command
 from dynafs.cli.files import add_file_commands
 from dynafs.cli.jobs import add_job_commands
 from dynafs.cli.output import EXIT_USAGE, fail
@@ -31,6 +32,7 @@ app.add_typer(ring_app, name="ring", help="The ring: who owns what.")
 app.add_typer(storage_app, name="storage", help="One node's data directory, while the node is stopped.")
 add_file_commands(app)
 add_job_commands(app)
+add_census_command(app)
 
 
 def _print_version(wanted: bool) -> None:

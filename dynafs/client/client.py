@@ -157,9 +157,15 @@ class DynafsClient:
         async with self._request("GET", "/v1/hints") as response:
             return await _json(response)
 
-    async def act_on_job(self, name: str, action: str) -> dict[str, Any]:
-        """Start, pause or resume a background job; return its status."""
-        async with self._request("POST", f"/v1/jobs/{quote(name, safe='')}/{quote(action, safe='')}") as response:
+    async def act_on_job(self, name: str, action: str, **query: str) -> dict[str, Any]:
+        """Start, pause or resume a background job; return its status. query: deep="true" for a census."""
+        path = f"/v1/jobs/{quote(name, safe='')}/{quote(action, safe='')}"
+        async with self._request("POST", path, query=query) as response:
+            return await _json(response)
+
+    async def census(self) -> dict[str, Any]:
+        """Return what the node's last census counted."""
+        async with self._request("GET", "/v1/census") as response:
             return await _json(response)
 
     async def locate(self, bucket: str, path: str) -> dict[str, Any]:

@@ -35,9 +35,21 @@ class JobRoutes:
             ]
         return json_response({"hints": rows, "silent": silent})
 
-    async def act(self, rest: str) -> web.StreamResponse:
+    async def census(self) -> web.StreamResponse:
+        """What the last census on this node counted."""
+        report, job = self._replication.census.report, self._replication.census.job
+        if report is None:
+            raise NotFound("census", "none was taken on this node; POST /v1/jobs/census/start")
+        told = {**msgspec.to_builtins(report, str_keys=True), "is_whole": report.is_whole}
+        return json_response({"seen_by": self._replication.settings.node.name, "number": job.status.runs, **told})
+
+    async def act(self, rest: str, query: dict[str, str]) -> web.StreamResponse:
         """Start, pause or resume a job. rest: NAME/ACTION."""
         name, _, action = rest.partition("/")
+        if name == "census":
+            self._replication.census.is_deep = query.get("deep") == "true"
+        elif query:
+            raise RequestInvalid("deep", "only a census can be deep")
         job = self._replication.jobs.get(name)
         if job is None:
             raise NotFound("job", name[:200])

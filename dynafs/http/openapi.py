@@ -76,12 +76,13 @@ DOCUMENT: dict[str, Any] = {
             "get": _operation("Where a file belongs", {"200": "nodes"}, [_BUCKET, _PATH])
         },
         "/v1/cluster": {"get": _operation("Which nodes are up", {"200": "nodes"}, [])},
+        "/v1/census": {"get": _operation("What the last census counted", {"200": "counts", "404": "none taken"}, [])},
         "/v1/hints": {"get": _operation("What nodes keep for others that are away", {"200": "hints"}, [])},
         "/v1/jobs": {"get": _operation("What the node does in the background", {"200": "jobs"}, [])},
         "/v1/jobs/{name}/{action}": {
             "post": _operation(
                 "Start, pause or resume a job", {"202": "its status"},
-                [_parameter("name", "path", "handoff, walk, scrub, collection or compaction"),
+                [_parameter("name", "path", "handoff, walk, scrub, collection, compaction or census"),
                  _parameter("action", "path", "start, pause or resume")],
             )
         },

@@ -45,8 +45,7 @@ class Router:
         if path.startswith(_BUCKETS):
             return await self._route_bucket(request, decoded(path[len(_BUCKETS) :], "bucket"), query)
         if path == _JOBS or path.startswith(f"{_JOBS}/"):
-            query_of(query, ())
-            return await self._route_job(request, path[len(_JOBS) + 1 :])
+            return await self._route_job(request, path[len(_JOBS) + 1 :], query)
         if request.method not in ("GET", "HEAD"):
             return self._not_allowed(request, "GET, HEAD") if self._exists(path) else _no_route(path)
         if path.startswith(_METADATA):
@@ -83,9 +82,10 @@ class Router:
             return await self._look.show_bucket(bucket)
         return self._not_allowed(request, "GET, HEAD, PUT")
 
-    async def _route_job(self, request: web.BaseRequest, rest: str) -> web.StreamResponse:
+    async def _route_job(self, request: web.BaseRequest, rest: str, query: str) -> web.StreamResponse:
         if request.method == "POST" and rest:
-            return await self._jobs.act(rest)
+            return await self._jobs.act(rest, query_of(query, ("deep",)))
+        query_of(query, ())
         if request.method in ("GET", "HEAD") and not rest:
             return await self._jobs.show()
         return self._not_allowed(request, "POST" if rest else "GET, HEAD")
@@ -96,6 +96,7 @@ class Router:
             "/v1/files": lambda query: self._look.list_files("", query),
             "/v1/ring": lambda _: self._look.ring(),
             "/v1/cluster": lambda _: self._look.cluster(),
+            "/v1/census": lambda _: self._jobs.census(),
             "/v1/hints": lambda _: self._jobs.hints(),
             "/healthz": _healthy,
             "/readyz": self._readiness,

@@ -7,6 +7,7 @@ from dynafs.config import Settings
 from dynafs.ports import Clock, Membership, Peers, Store
 from dynafs.replication.buckets import Buckets
 from dynafs.replication.budget import ByteBudget
+from dynafs.replication.census import Census
 from dynafs.replication.chunks import ChunkKeeper
 from dynafs.replication.collection import Collector
 from dynafs.replication.commit import Committer
@@ -91,6 +92,7 @@ class Replication:
         self.replica.on_released = self.collector.hurry
         self.compactor = Compactor(store, clock, healing.compaction_interval_s)
         self.collector.on_collected = self.compactor.job.hurry
+        self.census = Census(self.reach, self.files, clock)
         self.watch = PeerWatch(self.reach, (self.handoff.on_peer_up, self.walker.on_peer_up))
         nodes = [member.node for member in ring.members]
         self.lister = Lister(self.reach, self.records, nodes, limits.listing_rows_max)
@@ -106,7 +108,7 @@ class Replication:
     @property
     def jobs(self) -> dict[str, Job]:
         """Everything that goes on in the background, by name."""
-        workers = (self.handoff, self.walker, self.scrubber, self.collector, self.compactor)
+        workers = (self.handoff, self.walker, self.scrubber, self.collector, self.compactor, self.census)
         return {worker.job.status.name: worker.job for worker in workers}
 
     def has_quorum(self) -> bool:

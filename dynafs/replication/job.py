@@ -28,10 +28,13 @@ class JobStatus(msgspec.Struct):
 class Job:
     """Runs `work` at every interval, jittered, and whenever it is hurried."""
 
-    def __init__(self, name: str, work: Callable[["Job"], Awaitable[None]], clock: Clock, interval_s: float) -> None:
+    def __init__(
+        self, name: str, work: Callable[["Job"], Awaitable[None]], clock: Clock, interval_s: float | None
+    ) -> None:
+        """interval_s: None to run only when asked to."""
         self.status = JobStatus(name)
         self._work, self._clock, self._interval_s = work, clock, interval_s
-        self._next_s = clock.monotonic_s() + self.jittered(interval_s)
+        self._next_s = self._due_s()
         self._news = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         #: whether somebody waits for the present run, or the next one
@@ -86,9 +89,14 @@ class Job:
             await self._wait_news(None)
         self.status.state = "busy"
 
+    def _due_s(self) -> float:
+        """Return when to run next if nobody hurries it."""
+        return math.inf if self._interval_s is None else self._clock.monotonic_s() + self.jittered(self._interval_s)
+
     async def _run(self) -> None:
         while True:
-            await self._wait_news(max(self._next_s - self._clock.monotonic_s(), 0.0))
+            wait_s = max(self._next_s - self._clock.monotonic_s(), 0.0)
+            await self._wait_news(None if math.isinf(wait_s) else wait_s)
             if self.status.is_paused or self._clock.monotonic_s() < self._next_s:
                 self.status.state = "paused" if self.status.is_paused else "idle"
                 if self.status.is_paused:
@@ -102,7 +110,7 @@ class Job:
                 self.note(error)
             self.status.state, self.is_asked_for = "idle", False
             # Whoever hurried it meanwhile wants another run.
-            self._next_s = min(self._next_s, self._clock.monotonic_s() + self.jittered(self._interval_s))
+            self._next_s = min(self._next_s, self._due_s())
 
     async def _wait_news(self, timeout_s: float | None) -> None:
         self._news.clear()

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 import msgspec
 
 from dynafs.causality.stamp import hybrid_time
-from dynafs.errors import LocalProtocolError, RequestInvalid, StoreCorrupt
+from dynafs.errors import LocalProtocolError, RequestInvalid, StoreCorrupt, StoreError
 from dynafs.files.manifest import PAGE_CHUNKS, split_ids
 from dynafs.files.version import Record, Version
 from dynafs.observe.events import get_logger
@@ -35,6 +35,8 @@ from dynafs.wire.messages import (
     RecordReply,
     ReleaseReferences,
     Request,
+    ScannedRecords,
+    ScanRecords,
     StatChunks,
     StoreChunk,
     Stored,
@@ -81,7 +83,7 @@ class Replica:
             case ReadChunk():
                 return self._read_chunk(request)
             case StatChunks():
-                return self._stat_chunks(request)
+                return self._stat_chunks(request) if not request.verify else self._verify_chunks(request)
             case ListRecords():
                 return self._list_records(request)
             case CommitVersion():
@@ -111,6 +113,8 @@ class Replica:
                 if self.reaper is None:
                     raise LocalProtocolError("this node reaps nothing")
                 return self.reaper.serve(bytes(body))
+            case ScanRecords():
+                return self._scan_records(request)
             case CountHints():
                 return self._handoff().report()
             case PullRecords():
@@ -202,11 +206,25 @@ class Replica:
         read = self._store.read_record
         return Answer(Differing([i for i, (key, digest) in enumerate(rows) if record_digest(read(key)) != digest]))
 
+    async def _verify_chunks(self, request: StatChunks) -> Answer:
+        states = []
+        for chunk_id in _ids_of(request):
+            state = self._store.chunk_state(chunk_id)
+            if state == "present":
+                try:
+                    await self._store.read_chunk(chunk_id)
+                except StoreError as error:
+                    state = error.code
+            states.append(state)
+        return Answer(ChunkStates(states))
+
+    async def _scan_records(self, request: ScanRecords) -> Answer:
+        page = await self._store.scan_records(request.after, min(request.limit, COMPARED_MAX))
+        rows = [(key, _without_inline(self._decode_stored(data))) for key, data in page.rows]
+        return Answer(ScannedRecords(page.after), msgspec.msgpack.encode(rows))
+
     def _stat_chunks(self, request: StatChunks) -> Answer:
-        ids = split_ids(request.chunk_ids)
-        if len(ids) > PAGE_CHUNKS:
-            raise RequestInvalid("chunk_ids", f"at most {PAGE_CHUNKS} at once")
-        return Answer(ChunkStates([self._store.chunk_state(one) for one in ids]))
+        return Answer(ChunkStates([self._store.chunk_state(one) for one in _ids_of(request)]))
 
     async def _list_records(self, request: ListRecords) -> Answer:
         if self.refill is not None:
@@ -215,6 +233,18 @@ class Replica:
         page = await self._store.list_records(request.bucket, request.prefix, request.delimiter, request.after, limit)
         rows = [(path, _without_contents(self._decode_stored(data))) for path, data in page.records]
         return Answer(ListReply(page.is_end), msgspec.msgpack.encode(rows))
+
+
+def _ids_of(request: StatChunks) -> tuple[bytes, ...]:
+    ids = split_ids(request.chunk_ids)
+    if len(ids) > PAGE_CHUNKS:
+        raise RequestInvalid("chunk_ids", f"at most {PAGE_CHUNKS} at once")
+    return ids
+
+
+def _without_inline(record: Record) -> bytes:
+    slim = [msgspec.structs.replace(version, inline=None) for version in record.versions]
+    return encode_record(Record(record.context, tuple(slim)))
 
 
 def _without_contents(record: Record) -> bytes:

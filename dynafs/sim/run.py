@@ -19,7 +19,7 @@ from dynafs.sim.checkers import (
     newest_of,
 )
 from dynafs.sim.client import SimClient, Target
-from dynafs.sim.errors import SimulationError, SimulationStuck
+from dynafs.sim.errors import PromiseBroken, SimulationError, SimulationStuck
 from dynafs.sim.faults import FaultInjector
 from dynafs.sim.guard import sealed
 from dynafs.sim.history import History
@@ -51,6 +51,8 @@ class Outcome:
 CONVERGE_MAX_S = 300.0
 #: The same for collecting what nothing uses: the age of references, two graces, and a few rounds.
 COLLECT_MAX_S = 300.0
+#: Virtual seconds within which a census must be through.
+CENSUS_MAX_S = 120.0
 #: The same for forgetting deletes, in one of so many runs: their grace is long.
 REAP_MAX_S, TOMBSTONES_EVERY = 900.0, 4
 
@@ -154,6 +156,7 @@ async def settle(world: World, history: History) -> None:
     await _read_all(world, history)
     # Reading finds what had rotted unseen, and puts good copies in its place.
     await _wait_for(Converged(), CONVERGE_MAX_S, world, history)
+    await _take_census(world)
     await _wait_for(NothingWasted(), COLLECT_MAX_S, world, history)
     if world.options.seed % TOMBSTONES_EVERY == 0:
         await _wait_for(TombstonesGone(), REAP_MAX_S, world, history)
@@ -167,6 +170,20 @@ async def _wait_for(checker: Checker, within_s: float, world: World, history: Hi
         if world.loop.time() > deadline_s:
             checker.check(world, history)
         await asyncio.sleep(1.0)
+
+
+async def _take_census(world: World) -> None:
+    """Let a node count what the checkers have seen on the platters: all of it, whole."""
+    node = world.nodes[world.names[world.options.seed % len(world.names)]]
+    node.replication.census.is_deep = True
+    node.replication.census.job.start_now()
+    deadline_s = world.loop.time() + CENSUS_MAX_S
+    while (report := node.replication.census.report) is None:
+        if world.loop.time() > deadline_s:
+            raise SimulationStuck(f"no census within {CENSUS_MAX_S} s: {node.replication.census.job.status}")
+        await asyncio.sleep(0.2)
+    if not report.is_whole:
+        raise PromiseBroken("census", f"{node.name} counts {report}")
 
 
 async def _read_all(world: World, history: History) -> None:

@@ -73,9 +73,13 @@ class ChunkReply(Message, frozen=True):
 
 
 class StatChunks(Message, frozen=True):
-    """In what state are your copies of these chunks? chunk_ids: concatenated, at most 1024."""
+    """In what state are your copies of these chunks? chunk_ids: concatenated, at most 1024.
+
+    verify: read them and say "corrupt" of those that are.
+    """
 
     chunk_ids: bytes
+    verify: bool = False
 
 
 class ChunkStates(Message, frozen=True):
@@ -115,6 +119,19 @@ class Standing(Message, frozen=True):
 
 class ReapRecords(Message, frozen=True):
     """Every owner holds these tombstones, and they are old: remove them. Body: [(key, digest)], at most 1024."""
+
+
+class ScanRecords(Message, frozen=True):
+    """All your records behind a key, whosoever they are."""
+
+    after: bytes
+    limit: int
+
+
+class ScannedRecords(Message, frozen=True):
+    """Body: [(key, record without inline contents)]. after: where to go on, None at the end."""
+
+    after: bytes | None
 
 
 class CountHints(Message, frozen=True):
@@ -204,7 +221,14 @@ class ErrorReply(Message, frozen=True):
 
 #: What nodes ask each other to bring copies together, and to learn what may go.
 HealingRequest = (
-    CompareRecords | PullRecords | ConfirmReferences | ReleaseReferences | FindUploads | CountHints | ReapRecords
+    CompareRecords
+    | PullRecords
+    | ConfirmReferences
+    | ReleaseReferences
+    | FindUploads
+    | ReapRecords
+    | ScanRecords
+    | CountHints
 )
 Request = ReadRecord | StoreRecord | StoreChunk | ReadChunk | StatChunks | ListRecords | CommitVersion | HealingRequest
 Reply = (
@@ -218,6 +242,7 @@ Reply = (
     | Differing
     | Standing
     | HintCounts
+    | ScannedRecords
 )
 
 M = TypeVar("M")

@@ -1,0 +1,77 @@
+"""`dynafs census`: how many good copies everything has."""
+
+import asyncio
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from dynafs.cli.output import DEFAULT_URL, EXIT_REFUSED, JsonOption, TokenOption, UrlOption, err, out, print_json, talk
+from dynafs.client import DynafsClient
+from dynafs.errors import DynafsError
+
+#: How often to look whether the count is finished.
+LOOK_S = 0.3
+
+
+class CensusFailed(DynafsError):
+    """The node gave the count up."""
+
+    code = "census_failed"
+
+
+def add_census_command(app: typer.Typer) -> None:
+    """Register the command."""
+    app.command()(census)
+
+
+def census(
+    deep: Annotated[bool, typer.Option("--deep", help="Read and verify every byte, too.")] = False,
+    url: UrlOption = DEFAULT_URL,
+    token: TokenOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Count the good copies of everything and show what is at risk. Exit code 0 only when all is whole."""
+
+    async def work(client: DynafsClient) -> dict[str, Any]:
+        before = (await _status(client))["runs"]
+        await client.act_on_job("census", "start", **({"deep": "true"} if deep else {}))
+        with err.status("counting") as shown:
+            while (status := await _status(client))["runs"] == before:
+                if status["state"] == "idle" and status["last_error"]:
+                    raise CensusFailed(status["last_error"])
+                shown.update(f"counting: {status['items']} files and deletes so far")
+                await asyncio.sleep(LOOK_S)
+        return await client.census()
+
+    report = talk(url, token, work, as_json=as_json)
+    if as_json:
+        print_json(report)
+    else:
+        _print_report(report)
+    if not report["is_whole"]:
+        raise typer.Exit(EXIT_REFUSED)
+
+
+async def _status(client: DynafsClient) -> dict[str, Any]:
+    found: dict[str, Any] = next(job for job in (await client.jobs())["jobs"] if job["name"] == "census")
+    return found
+
+
+def _print_report(report: dict[str, Any]) -> None:
+    n = report["n"]
+    table = Table("good copies", "partitions", "files", "chunks", box=None, pad_edge=False)
+    for copies in range(n, -1, -1):
+        cells = [str(report[what].get(str(copies), 0)) for what in ("partitions", "files", "chunks")]
+        if copies == n or set(cells) != {"0"}:
+            table.add_row(f"{copies} of {n}", *cells)
+    out.print(table)
+    seconds = (report["finished_unix_ms"] - report["started_unix_ms"]) / 1000
+    out.print(f"{report['deleted']} deletes are remembered; counted in {seconds:.1f} s")
+    for node, code in report["silent"].items():
+        out.print(f"[red]{node} does not answer: {code}[/red]")
+    for one in report["lacking"]:
+        states = ", ".join(f"{node} {state}" for node, state in one["nodes"].items())
+        out.print(f"[red]{one['copies']} of {n}[/red]  {one['path']}  {one['what']}  {states}", soft_wrap=True)
+    if report["is_whole"]:
+        out.print("everything has all its copies")
