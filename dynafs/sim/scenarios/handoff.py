@@ -39,9 +39,10 @@ async def hints_bring_back_what_was_missed(stage: Stage) -> None:
     Converged().check(stage.world, stage.history)
     for _ in range(90):
         if holds(NothingWasted(), stage.world, stage.history):
-            return
+            break
         await asyncio.sleep(1.0)
     NothingWasted().check(stage.world, stage.history)
+    _walk_again(stage)
 
 
 @scenario(WorldOptions(nodes=5))
@@ -64,8 +65,14 @@ async def fallback_restarts_with_hints(stage: Stage) -> None:
         if not any(stage.world.nodes[name].platter.index.tables["hints"] for name in stage.world.names):
             break
     Converged().check(stage.world, stage.history)
+    _walk_again(stage)
 
 
 def _stop_walking(stage: Stage) -> None:
     for name in stage.world.running:
         stage.world.nodes[name].replication.walker.job.pause()
+
+
+def _walk_again(stage: Stage) -> None:
+    for name in stage.world.running:
+        stage.world.nodes[name].replication.walker.job.resume()
