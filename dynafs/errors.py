@@ -224,6 +224,18 @@ class ReadQuorumLost(QuorumError):
         super().__init__("too few owners answered to read", needed, answered, failures)
 
 
+class TooManySiblings(DynafsError):
+    """So many versions stand beside each other that somebody must resolve them before another is added."""
+
+    code = "too_many_siblings"
+
+    def __init__(self, siblings_max: int) -> None:
+        super().__init__(
+            f"{siblings_max} versions stand beside each other; read them and write with the X-Dynafs-Context you get",
+            siblings_max=siblings_max,
+        )
+
+
 class ChunkUnavailable(DynafsError):
     """No reachable owner has a good copy of the chunk."""
 

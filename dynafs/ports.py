@@ -71,7 +71,7 @@ class Reference(NamedTuple):
 class Hint(NamedTuple):
     """What a fallback keeps for `target`: the record under `key`, or the chunk that an upload of that file uses.
 
-    chunk_id, upload_id: empty for a record.
+    chunk_id, upload_id: empty for a record. is_counted: a writer was told of it, so there may be no other copy.
     """
 
     target: str
@@ -80,6 +80,7 @@ class Hint(NamedTuple):
     upload_id: bytes = b""
     since_ms: int = 0
     size_bytes: int = 0
+    is_counted: bool = False
 
 
 class StoredChunk(NamedTuple):

@@ -2,11 +2,13 @@
 
 from collections.abc import Sequence
 from enum import StrEnum
+from typing import Self
 
 import msgspec
 from blake3 import blake3
 
-from dynafs.causality import Stamp, VersionSet
+from dynafs.causality import Context, Stamp, VersionSet
+from dynafs.causality.versions import covers, join
 from dynafs.files.manifest import Manifest
 
 
@@ -22,6 +24,7 @@ class Version(msgspec.Struct, frozen=True, array_like=True):
 
     upload_id: 16 random bytes that chunk references carry, known before the stamp is.
     etag: strong validator without quotes. metadata: user's X-Meta-* pairs.
+    keeps_both: concurrent versions stand beside it instead of losing to the greatest stamp.
     inline: the whole content of a small file; else `manifest` lists its chunks.
     """
 
@@ -34,6 +37,7 @@ class Version(msgspec.Struct, frozen=True, array_like=True):
     metadata: dict[str, str] = {}
     inline: bytes | None = None
     manifest: Manifest | None = None
+    keeps_both: bool = False
 
     @property
     def is_file(self) -> bool:
@@ -45,6 +49,38 @@ class Record(VersionSet[Version]):
     """All a replica knows of one file."""
 
     __slots__ = ()
+
+    @property
+    def stamps(self) -> tuple[Stamp, ...]:
+        """The stamps of all versions, greatest first."""
+        return tuple(version.stamp for version in self.versions)
+
+    @property
+    def files(self) -> tuple[Version, ...]:
+        """The versions that have contents: more than one are siblings."""
+        return tuple(version for version in self.versions if version.is_file)
+
+    def resolved(self) -> Self:
+        """Return the record after its bucket's policy judged what stands side by side: the last writer wins, or all
+        stay but those that only repeat the contents of a later one."""
+        if len(self.versions) < 2:
+            return self
+        if not self.versions[0].keeps_both:
+            return self.last_writer_wins()
+        different = {
+            (v.kind, v.etag, v.size_bytes, v.content_type, tuple(v.metadata.items())): v
+            for v in reversed(self.versions)
+        }
+        return type(self)(self.context, tuple(sorted(different.values(), key=lambda v: v.stamp, reverse=True)))
+
+    def with_sibling(self, version: Version, seen: Context) -> Self:
+        """Return the record after a write that has seen only `seen`: the rest of what stands here stays beside it.
+
+        Only for the node whose actor stamps the version, over all that actor ever wrote of the file: its entry of the
+        context covers all of that (Almeida et al., dotted version vector sets, 2014).
+        """
+        kept = [one for one in self.versions if not covers(seen, one.stamp)]
+        return type(self).of(join(self.context, seen), [*kept, version])
 
 
 EMPTY = Record({}, ())

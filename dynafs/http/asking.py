@@ -1,10 +1,14 @@
 """What a request asks: paths, query parameters, and body, checked where they enter."""
 
 import asyncio
+import base64
+import binascii
 import hmac
 from collections.abc import AsyncIterator, Mapping
+from typing import NamedTuple
 from urllib.parse import parse_qsl, unquote_to_bytes
 
+import msgspec
 from aiohttp import ClientConnectionError, web
 from aiohttp.http_exceptions import HttpProcessingError
 
@@ -12,7 +16,6 @@ from dynafs.config import HttpSettings, is_loopback, split_address
 from dynafs.errors import (
     BodyIncomplete,
     NameInvalid,
-    NotSupported,
     OriginRefused,
     RequestInvalid,
     Unauthorized,
@@ -20,6 +23,8 @@ from dynafs.errors import (
 from dynafs.files import FileName
 
 QUERY_FIELDS_MAX = 32
+#: What a reader of a file has seen of it, for its next write.
+CONTEXT_HEADER = "X-Dynafs-Context"
 
 
 def decoded(raw: str, field: str) -> str:
@@ -64,14 +69,32 @@ def whole_number(query: Mapping[str, str], name: str, low: int, high: int) -> in
     return int(text)
 
 
-def quorum_numbers(query: Mapping[str, str], n: int) -> tuple[int | None, int | None]:
-    """Return (r, w) of a request that may set them; refuse consistency levels this node cannot promise."""
-    level = query.get("consistency", "strong")
-    if level == "available":
-        raise NotSupported("consistency=available is not offered; strong is the only level", field="consistency")
-    if level != "strong":
-        raise RequestInvalid("consistency", "use strong")
-    return whole_number(query, "r", 1, n), whole_number(query, "w", 1, n)
+class AskedQuorum(NamedTuple):
+    """What a request asks of a quorum; None leaves it to the bucket."""
+
+    r: int | None = None
+    w: int | None = None
+    consistency: str | None = None
+
+
+def quorum_of(query: Mapping[str, str], n: int) -> AskedQuorum:
+    """Return what a request asks of its quorum."""
+    level = query.get("consistency")
+    if level not in (None, "strong", "available"):
+        raise RequestInvalid("consistency", "use strong or available")
+    return AskedQuorum(whole_number(query, "r", 1, n), whole_number(query, "w", 1, n), level)
+
+
+def context_of(headers: Mapping[str, str]) -> dict[str, int] | None:
+    """Return what a client says it had seen of a file, in X-Dynafs-Context as it was given to it."""
+    text = headers.get(CONTEXT_HEADER)
+    if text is None:
+        return None
+    try:
+        packed = base64.b64decode(text, altchars=b"-_", validate=True)
+        return msgspec.msgpack.decode(packed, type=dict[str, int])
+    except (ValueError, binascii.Error, msgspec.DecodeError):
+        raise RequestInvalid(CONTEXT_HEADER, "use the value of an earlier answer as it was") from None
 
 
 class Gatekeeper:

@@ -12,6 +12,7 @@ STATUS: dict[type[errors.DynafsError], int] = {
     errors.OriginRefused: 403,
     errors.NotFound: 404,
     errors.BucketExists: 409,
+    errors.TooManySiblings: 409,
     errors.RangeNotSatisfiable: 416,
     errors.DigestMismatch: 422,
     errors.NotSupported: 501,

@@ -10,11 +10,19 @@ from secrets import token_hex
 
 from aiohttp import web
 
-from dynafs.errors import DynafsError, NotSupported, RequestInvalid
-from dynafs.files import FileName, Version
+from dynafs.errors import DynafsError, NotFound, NotSupported, RequestInvalid
+from dynafs.files import FileName, Record, Version
 from dynafs.files.ranges import ByteRange, etag_matches, parse_ranges
-from dynafs.http.asking import body_of, query_of, quorum_numbers
-from dynafs.http.rendering import META_PREFIX, file_url, json_response, receipt_json, version_headers
+from dynafs.http.asking import CONTEXT_HEADER, body_of, context_of, query_of, quorum_of
+from dynafs.http.rendering import (
+    META_PREFIX,
+    context_header,
+    file_url,
+    json_response,
+    receipt_json,
+    siblings_response,
+    version_headers,
+)
 from dynafs.observe.events import get_logger
 from dynafs.replication.cluster import Replication
 from dynafs.replication.files import Download
@@ -42,16 +50,17 @@ class FileRoutes:
     async def put(self, request: web.BaseRequest, name: FileName, raw_query: str) -> web.StreamResponse:
         """Store the body."""
         replication, headers = self._replication, request.headers
-        r, w = quorum_numbers(query_of(raw_query, QUORUM_QUERY), self._n)
+        asked = quorum_of(query_of(raw_query, QUORUM_QUERY), self._n)
         refuse_conditions(headers)
+        seen = context_of(headers)
         expected, metadata = expected_digests(headers), metadata_of(headers)
         policy = await replication.buckets.find_or_make(name.bucket)
         size_bytes = request.content_length
         if size_bytes is not None and size_bytes > PAGES_MAX * PAGES_MAX * policy.chunk_size_bytes:
             raise RequestInvalid("Content-Length", f"a file of {size_bytes} bytes is too large")
         plan = UploadPlan(
-            name, replication.buckets.quorum(policy, r, w), policy.chunk_size_bytes, size_bytes,
-            content_type_of(headers), metadata, expected,
+            name, replication.buckets.quorum(policy, *asked, is_write=True), policy.chunk_size_bytes, size_bytes,
+            content_type_of(headers), metadata, expected, policy.keeps_both, seen,
         )  # fmt: skip
         receipt = await replication.uploader.upload(plan, body_of(request, self._stall_timeout_s))
         told = {"ETag": f'"{receipt.version.etag}"', "X-Dynafs-Version": str(receipt.version.stamp)}
@@ -60,10 +69,18 @@ class FileRoutes:
     async def get(self, request: web.BaseRequest, name: FileName, raw_query: str) -> web.StreamResponse:
         """Send the newest version, or what was asked of it."""
         replication, headers = self._replication, request.headers
-        r, _ = quorum_numbers(query_of(raw_query, QUORUM_QUERY), self._n) if raw_query else (None, None)
+        query = query_of(raw_query, (*QUORUM_QUERY, "version"))
+        asked = quorum_of(query, self._n)
         policy = await replication.buckets.find(name.bucket)
-        version = await replication.files.newest(name, replication.buckets.quorum(policy, r))
+        record = await replication.files.read(
+            name, replication.buckets.quorum(policy, asked.r, None, asked.consistency)
+        )
+        if len(record.files) > 1 and "version" not in query:
+            return siblings_response(name, record)
+        version = _chosen(name, record, query.get("version"))
         fields = version_headers(version)
+        if policy.keeps_both:
+            fields[CONTEXT_HEADER] = context_header(record)
         if is_unmodified(headers, version):
             del fields["Content-Type"]
             return web.Response(status=304, headers=fields)
@@ -84,10 +101,10 @@ class FileRoutes:
     async def delete(self, request: web.BaseRequest, name: FileName, raw_query: str) -> web.StreamResponse:
         """Write a tombstone."""
         replication = self._replication
-        r, w = quorum_numbers(query_of(raw_query, QUORUM_QUERY), self._n)
+        asked = quorum_of(query_of(raw_query, QUORUM_QUERY), self._n)
         refuse_conditions(request.headers)
         policy = await replication.buckets.find(name.bucket)
-        receipt = await replication.files.delete(name, replication.buckets.quorum(policy, r, w))
+        receipt = await replication.files.delete(name, replication.buckets.quorum(policy, *asked, is_write=True))
         return web.Response(status=204, headers={"X-Dynafs-Version": str(receipt.version.stamp)})
 
     def _ranges(self, headers: Mapping[str, str], version: Version) -> list[ByteRange] | None:
@@ -175,6 +192,16 @@ class FileRoutes:
             if request.transport is not None:
                 request.transport.abort()
             raise ConnectionResetError("download aborted") from error
+
+
+def _chosen(name: FileName, record: Record, text: str | None) -> Version:
+    """Return the version a request is about. Raises NotFound."""
+    if text is None:
+        return record.files[0]
+    for version in record.files:
+        if str(version.stamp) == text:
+            return version
+    raise NotFound("version", f"{name} {text[:100]}")
 
 
 def refuse_conditions(headers: Mapping[str, str]) -> None:

@@ -10,7 +10,7 @@ from dynafs.errors import NotFound, RequestInvalid
 from dynafs.files import BucketPolicy, FileName
 from dynafs.files.manifest import CHUNK_ID_SIZE_BYTES, PAGE_CHUNKS, chunk_count
 from dynafs.files.name import check_bucket
-from dynafs.http.asking import query_of, quorum_numbers, small_body, whole_number
+from dynafs.http.asking import query_of, quorum_of, small_body, whole_number
 from dynafs.http.files import QUORUM_QUERY
 from dynafs.http.rendering import json_response, version_json
 from dynafs.quorum import QuorumPolicy
@@ -33,10 +33,11 @@ class InspectionRoutes:
         """One page of a bucket's files, or of all buckets when `bucket` is empty."""
         replication = self._replication
         query = query_of(raw_query, ("prefix", "delimiter", "limit", "cursor", *QUORUM_QUERY))
-        r, _ = quorum_numbers(query, replication.ring.n)
+        asked = quorum_of(query, replication.ring.n)
         policy = self._default
         if bucket:
-            policy = replication.buckets.quorum(await replication.buckets.find(check_bucket(bucket)), r)
+            found = await replication.buckets.find(check_bucket(bucket))
+            policy = replication.buckets.quorum(found, asked.r, None, asked.consistency)
         rows_max = replication.settings.limits.listing_rows_max
         limit = whole_number(query, "limit", 1, rows_max) or rows_max
         after = _after_of(query.get("cursor"))
@@ -50,7 +51,7 @@ class InspectionRoutes:
         return json_response({"bucket": bucket, "files": rows, "prefixes": listing.prefixes, "cursor": cursor})
 
     async def make_bucket(self, request: web.BaseRequest, bucket: str) -> web.StreamResponse:
-        """Make a bucket with a policy of its own: {"r", "w", "chunk_size_bytes"}, each optional."""
+        """Make a bucket with a policy of its own: the fields of BucketPolicy, each optional."""
         buckets = self._replication.buckets
         stall_timeout_s = self._replication.settings.http.body_stall_timeout_s
         body = await small_body(request, POLICY_SIZE_BYTES_MAX, stall_timeout_s)
@@ -71,9 +72,11 @@ class InspectionRoutes:
         """A file's version, who holds its record, and where up to 1024 of its chunks lie."""
         replication = self._replication
         query = query_of(raw_query, ("first", "limit", *QUORUM_QUERY))
-        r, _ = quorum_numbers(query, replication.ring.n)
+        asked = quorum_of(query, replication.ring.n)
         policy = await replication.buckets.find(name.bucket)
-        version = await replication.files.newest(name, replication.buckets.quorum(policy, r))
+        quorum = replication.buckets.quorum(policy, asked.r, None, asked.consistency)
+        record = await replication.files.read(name, quorum)
+        version = record.files[0]
         manifest = version.manifest
         total = chunk_count(version.size_bytes, manifest.chunk_size_bytes) if manifest else 0
         first = whole_number(query, "first", 0, max(total, 1)) or 0
@@ -82,7 +85,8 @@ class InspectionRoutes:
         found = await replication.inspector.whereabouts(ids)
         chunks = [{"index": first + i, "id": one.chunk_id.hex(), "copies": one.copies} for i, one in enumerate(found)]
         return json_response({
-            "bucket": name.bucket, "path": name.path, **version_json(version), "siblings": [],
+            "bucket": name.bucket, "path": name.path, **version_json(version),
+            "siblings": [version_json(one) for one in record.files[1:]],
             "is_inline": manifest is None, "chunk_size_bytes": manifest.chunk_size_bytes if manifest else None,
             "chunk_count": total, "record": await replication.inspector.holders(name, version),
             "chunks": chunks, "next": stop if stop < total else None,

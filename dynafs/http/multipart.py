@@ -9,7 +9,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 
 from dynafs.errors import BodyIncomplete, DynafsError, RequestInvalid
 from dynafs.files import FileName
-from dynafs.http.asking import decoded, invite_body, query_of, quorum_numbers
+from dynafs.http.asking import decoded, invite_body, query_of, quorum_of
 from dynafs.http.files import QUORUM_QUERY, content_type_of
 from dynafs.http.rendering import json_response, receipt_json
 from dynafs.replication.cluster import Replication
@@ -94,11 +94,11 @@ class MultipartRoutes:
 
     async def _store_one(self, part: BodyPartReader, name: FileName, query: dict[str, str]) -> dict[str, Any]:
         replication = self._replication
-        r, w = quorum_numbers(query, replication.ring.n)
+        asked = quorum_of(query, replication.ring.n)
         policy = await replication.buckets.find_or_make(name.bucket)
         plan = UploadPlan(
-            name, replication.buckets.quorum(policy, r, w), policy.chunk_size_bytes,
-            content_type=content_type_of(part.headers),
+            name, replication.buckets.quorum(policy, *asked, is_write=True), policy.chunk_size_bytes,
+            content_type=content_type_of(part.headers), keeps_both=policy.keeps_both,
         )  # fmt: skip
         receipt = await replication.uploader.upload(plan, self._pieces(part))
         return receipt_json(name, receipt)

@@ -1,5 +1,6 @@
 """What responses look like: versions as headers and JSON."""
 
+import base64
 from email.utils import formatdate
 from functools import lru_cache
 from typing import Any
@@ -8,7 +9,7 @@ from urllib.parse import quote
 import msgspec
 from aiohttp import web
 
-from dynafs.files import FileName, Version
+from dynafs.files import FileName, Record, Version
 from dynafs.replication.commit import Receipt
 
 #: Stored files are strangers' bytes: a browser must not run them with the page's rights.
@@ -54,6 +55,19 @@ def version_json(version: Version) -> dict[str, Any]:
         "modified_unix_ms": version.stamp.wall_ms,
         "metadata": version.metadata,
     }
+
+
+def context_header(record: Record) -> str:
+    """Return what a reader of this record has seen, for its next write."""
+    return base64.urlsafe_b64encode(msgspec.msgpack.encode(record.context)).decode()
+
+
+def siblings_response(name: FileName, record: Record) -> web.Response:
+    """Return 300: versions stand beside each other, and nobody has said which is right."""
+    url = file_url(name)
+    rows = [{**version_json(one), "url": f"{url}?version={quote(str(one.stamp), safe='')}"} for one in record.files]
+    told = {"bucket": name.bucket, "path": name.path, "versions": rows, "context": context_header(record)}
+    return json_response(told, 300, {"X-Dynafs-Context": context_header(record)})
 
 
 def receipt_json(name: FileName, receipt: Receipt) -> dict[str, Any]:

@@ -101,12 +101,8 @@ class QuorumRead:
         by_digest = {self._digests[node]: record for node, record in self._records.items()}
         for record in by_digest.values():
             merged = merged.merge(record)
-        merged = merged.last_writer_wins()
-        newest = merged.newest
-        holders = [
-            node for node, digest in self._digests.items()
-            if (held := by_digest.get(digest, EMPTY).newest) is newest
-            or (held is not None and newest is not None and held.stamp == newest.stamp)
-        ]  # fmt: skip
+        merged = merged.resolved()
+        stamps = merged.stamps
+        holders = [node for node, digest in self._digests.items() if by_digest.get(digest, EMPTY).stamps == stamps]
         stale = [node for node in self._digests if node not in holders]
         return RepairPlan(merged, tuple(holders), tuple(stale))

@@ -22,6 +22,11 @@ class QuorumWrite:
         #: {node: error code}
         self.failed: dict[str, str] = {}
 
+    def add_target(self, node: str) -> None:
+        """One more node may confirm: it stands in for another."""
+        if node not in self.acked and node not in self.failed:
+            self._waiting[node] = None
+
     def add_ack(self, node: str) -> None:
         """The node holds the write durably. A second word from the same node is no news."""
         if node in self._waiting:

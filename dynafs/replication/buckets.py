@@ -9,8 +9,8 @@ from collections import OrderedDict
 
 import msgspec
 
-from dynafs.errors import BucketExists, NotFound
-from dynafs.files import BucketPolicy, FileName, Version, VersionKind
+from dynafs.errors import BucketExists, NotFound, PolicyRefused, ReadQuorumLost
+from dynafs.files import BucketPolicy, FileName, Record, Version, VersionKind
 from dynafs.observe.events import get_logger
 from dynafs.quorum import QuorumPolicy
 from dynafs.replication.commit import UNSTAMPED, Committer
@@ -30,22 +30,50 @@ class Buckets:
         self._own = QuorumPolicy(n, default.r, default.w)
         self._known: OrderedDict[str, BucketPolicy] = OrderedDict()
 
-    def quorum(self, policy: BucketPolicy, r: int | None = None, w: int | None = None) -> QuorumPolicy:
-        """Return the quorum numbers of one request in a bucket of this policy. Raises PolicyRefused."""
-        return QuorumPolicy(self._n, policy.r, policy.w).override(r, w)
+    def quorum(
+        self,
+        policy: BucketPolicy,
+        r: int | None = None,
+        w: int | None = None,
+        consistency: str | None = None,
+        *,
+        is_write: bool = False,
+    ) -> QuorumPolicy:
+        """Return the quorum of one request in a bucket of this policy. Raises PolicyRefused."""
+        if consistency == "strong" and policy.is_available:
+            raise PolicyRefused(
+                "consistency",
+                "the bucket is available: fallbacks may hold what no owner has heard of",
+                n=self._n,
+            )
+        if consistency == "available" and not policy.is_available:
+            if is_write:
+                raise PolicyRefused("consistency", "the bucket is strong: only reads may be available", n=self._n)
+            return QuorumPolicy(self._n, policy.r if r is None else r, policy.w, is_available=True)
+        return QuorumPolicy(self._n, policy.r, policy.w, policy.is_available).override(r, w)
 
     async def find(self, bucket: str) -> BucketPolicy:
         """Return the bucket's policy. Raises NotFound when R owners agree there is no such bucket."""
         policy = self._known.get(bucket)
         if policy is None:
             name = FileName.of_bucket(bucket)
-            version = (await self._records.read(name.key, self._own.r, self._own.w)).newest
+            version = (await self._read(name.key)).newest
             if version is None or not version.is_file or version.inline is None:
                 raise NotFound("bucket", bucket)
             policy = self._known[bucket] = msgspec.json.decode(version.inline, type=BucketPolicy)
             if len(self._known) > REMEMBERED_MAX:
                 self._known.popitem(last=False)
         return policy
+
+    async def _read(self, key: bytes) -> Record:
+        """Read a policy: strongly, or where that is impossible any copy of it, since it never changes."""
+        try:
+            return await self._records.read(key, self._own)
+        except ReadQuorumLost as lost:
+            record = await self._records.read(key, QuorumPolicy(self._n, 1, 1, is_available=True))
+            if record.newest is None:
+                raise lost from None
+            return record
 
     async def find_or_make(self, bucket: str) -> BucketPolicy:
         """Return the bucket's policy, making it with the cluster's default when it does not exist."""
@@ -57,7 +85,7 @@ class Buckets:
     async def make(self, bucket: str, policy: BucketPolicy) -> BucketPolicy:
         """Make a bucket and return its policy. Raises BucketExists when it stands with another, RequestInvalid."""
         policy.check()
-        QuorumPolicy(self._n, policy.r, policy.w).check()
+        QuorumPolicy(self._n, policy.r, policy.w, policy.is_available).check()
         try:
             found = await self.find(bucket)
         except NotFound:

@@ -18,7 +18,6 @@ from typing import NamedTuple
 
 import msgspec
 
-from dynafs.causality import Stamp
 from dynafs.errors import DynafsError
 from dynafs.files import Version
 from dynafs.files.version import EMPTY, Record
@@ -119,23 +118,24 @@ class Census:
         merged = EMPTY
         for record in held.records.values():
             merged = merged.merge(record)
-        newest = merged.newest
-        if newest is None:
+        merged = merged.resolved()
+        if not merged.versions:
             return
         place = file_hash(held.key)
         states = {
-            node: _state(held.records.get(node), newest.stamp) if node not in report.silent else report.silent[node]
+            node: _state(held.records.get(node), merged) if node not in report.silent else report.silent[node]
             for node in self._reach.owners(place)
         }
         copies = self._note(held.key, "record", place, states, report, imperfect)
-        if not newest.is_file:
+        if not merged.files:
             report.deleted += 1
             return
         if held.key.startswith(b"\0"):
             # A bucket's policy; it counts for its partition.
             return
         _add(report.files, copies)
-        await self._count_chunks(held.key, newest, report, imperfect)
+        for version in merged.files:
+            await self._count_chunks(held.key, version, report, imperfect)
 
     async def _count_chunks(
         self, key: bytes, version: Version, report: CensusReport, imperfect: dict[int, set[str]]
@@ -209,10 +209,10 @@ class _Scan:
             self._after = answer.message.after
 
 
-def _state(record: Record | None, newest: Stamp) -> str:
+def _state(record: Record | None, merged: Record) -> str:
     if record is None or record.newest is None:
         return "missing"
-    return "current" if record.newest.stamp == newest else "stale"
+    return "current" if record.stamps == merged.stamps else "stale"
 
 
 def _add(counts: Counts, copies: int) -> None:

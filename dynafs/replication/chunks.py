@@ -7,11 +7,11 @@ from dynafs.errors import ChunkMismatch, ChunkUnavailable, DynafsError, WriteQuo
 from dynafs.observe import metrics
 from dynafs.observe.events import get_logger
 from dynafs.ports import Answer, Store
-from dynafs.quorum import QuorumWrite, Verdict
+from dynafs.quorum import QuorumPolicy, QuorumWrite, Verdict
 from dynafs.replication.background import Background, note_failure
 from dynafs.replication.latency import LatencyTracker
 from dynafs.replication.reach import Reach, failure_code
-from dynafs.replication.writing import WriteRun
+from dynafs.replication.writing import WriteRun, sloppy_run
 from dynafs.wire.messages import ReadChunk, StoreChunk
 from dynafs.wire.segments import chunk_id_of
 
@@ -36,27 +36,35 @@ class ChunkKeeper:
         upload_id: bytes,
         key: bytes,
         body: ChunkBytes,
-        w: int,
+        policy: QuorumPolicy,
         on_settled: Callable[[], None] | None = None,
     ) -> QuorumWrite:
         """Store a chunk at all its owners; return when W hold it. Raises WriteQuorumLost (nothing became visible).
 
         on_settled is called exactly once, when nobody uses `body` any more.
         """
+        run = self._begin(StoreChunk(chunk_id, upload_id, key), body, policy, on_settled)
+        fold = await run.run()
+        if fold.verdict is not Verdict.MET:
+            metrics.quorum_lost.labels("chunk_write").inc()
+            raise WriteQuorumLost(policy.w, fold.acked, fold.failed, outcome="not_written")
+        return fold
+
+    def _begin(
+        self, request: StoreChunk, body: ChunkBytes, policy: QuorumPolicy, on_settled: Callable[[], None] | None
+    ) -> WriteRun:
+        chunk_id, upload_id, key = request.chunk_id, request.upload_id, request.key
+        if policy.is_available:
+            return sloppy_run(self._reach, chunk_id, request, body, policy.w, on_settled)
         reach, owners = self._reach, self._reach.owners(chunk_id)
-        request = StoreChunk(chunk_id, upload_id, key)
-        fold, fallbacks = QuorumWrite(w, owners), reach.fallbacks(chunk_id)
+        fold, fallbacks = QuorumWrite(policy.w, owners), reach.fallbacks(chunk_id)
         run = WriteRun(reach, request, body, fold, fallbacks=fallbacks, on_settled=on_settled)
         for node in owners:
             if node == reach.me:
                 run.follow(node, self._store.put_chunk(chunk_id, upload_id, key, body, is_verified=True))
             else:
                 run.send(node)
-        await run.decided
-        if run.fold.verdict is not Verdict.MET:
-            metrics.quorum_lost.labels("chunk_write").inc()
-            raise WriteQuorumLost(w, run.fold.acked, run.fold.failed, outcome="not_written")
-        return run.fold
+        return run
 
     def read_now(self, chunk_id: bytes) -> bytearray | None:
         """Return the verified chunk when this node has it in memory, None when `read` has to be awaited."""
@@ -104,7 +112,9 @@ class _ChunkRace:
 
     def __init__(self, reach: Reach, store: Store, chunk_id: bytes, hedge_s: float) -> None:
         self._reach, self._store, self._chunk_id, self._hedge_s = reach, store, chunk_id, hedge_s
-        self._untried = reach.membership.nearest_first(reach.owners(chunk_id))
+        # A fallback may have a copy as well, and any good copy is right.
+        spare = [node for node in reach.fallbacks(chunk_id) if reach.is_up(node)]
+        self._untried = reach.membership.nearest_first(reach.owners(chunk_id)) + spare
         self._running: dict[asyncio.Task[ChunkBytes], str] = {}
         #: {node: code}
         self.failures: dict[str, str] = {}
@@ -112,7 +122,8 @@ class _ChunkRace:
     @property
     def lacking(self) -> list[str]:
         """Owners that should be given a copy."""
-        return [node for node, code in self.failures.items() if code in self.LACKING]
+        owners = self._reach.owners(self._chunk_id)
+        return [node for node, code in self.failures.items() if node in owners and code in self.LACKING]
 
     async def run(self) -> ChunkBytes:
         """Return the first good copy."""

@@ -57,7 +57,7 @@ class Replication:
         self.reach = Reach(settings.node.name, ring, peers, membership, self.replica.handle, timeouts.request_s)
         self.records = RecordReader(self.reach, LatencyTracker(hedge_min_s))
         self.chunks = ChunkKeeper(self.reach, store, LatencyTracker(hedge_min_s))
-        self.committer = Committer(self.reach, self.records, stamps, clock)
+        self.committer = Committer(self.reach, self.records, store, stamps, clock)
         self.replica.committer = self.committer.serve
         self.refill = Refill(self.reach, store, generation, partial(self.replica.merge_record, is_old=True))
         self.replica.refill = self.refill

@@ -2,29 +2,41 @@
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from typing import NamedTuple
 
 import msgspec
 
 from dynafs.causality import Context, Stamp
-from dynafs.errors import DynafsError, PeerError, PeerRefused, PeerUnreachable, ReadQuorumLost, WriteQuorumLost
+from dynafs.causality.versions import join
+from dynafs.errors import (
+    DynafsError,
+    PeerError,
+    PeerRefused,
+    PeerUnreachable,
+    ReadQuorumLost,
+    TooManySiblings,
+    WriteQuorumLost,
+)
 from dynafs.files.version import Record, Version
 from dynafs.observe import metrics
-from dynafs.ports import Answer, Clock
+from dynafs.ports import Answer, Clock, Store
 from dynafs.quorum import QuorumPolicy, Verdict
+from dynafs.replication.actors import ActorNames
 from dynafs.replication.background import note_failure
 from dynafs.replication.reach import Reach, failure_code
 from dynafs.replication.records import RecordReader
 from dynafs.replication.stamps import StampSource
-from dynafs.replication.writing import store_at
+from dynafs.replication.writing import sloppy_run, store_at
 from dynafs.ring import file_hash
 from dynafs.wire.messages import CommitReply, CommitVersion, StoreRecord
-from dynafs.wire.records import decode_version, encode_record, encode_version
+from dynafs.wire.records import decode_record, decode_version, encode_record, encode_version
 
 COMMIT_ID_SIZE_BYTES = 16
 #: Commits for gateways that are remembered, so that a request that arrives again is not carried out again.
 REMEMBERED_MAX = 4096
+#: Versions that may stand beside each other; then somebody has to resolve them.
+SIBLINGS_MAX = 32
 #: Stands in a version until the commit stamps it.
 UNSTAMPED = Stamp(0, "")
 
@@ -39,36 +51,54 @@ class Receipt(NamedTuple):
 class Committer:
     """Coordinates commits of files this node owns a copy of, and forwards the others to an owner."""
 
-    def __init__(self, reach: Reach, reader: RecordReader, stamps: StampSource, clock: Clock) -> None:
-        self._reach, self._reader, self._stamps, self._clock = reach, reader, stamps, clock
+    def __init__(self, reach: Reach, reader: RecordReader, store: Store, stamps: StampSource, clock: Clock) -> None:
+        self._reach, self._reader, self._store = reach, reader, store
+        self._stamps, self._clock = stamps, clock
+        self._actors = ActorNames()
         #: {commit id: the commit}, the oldest first
         self._served: OrderedDict[bytes, asyncio.Task[Answer]] = OrderedDict()
 
-    def is_owner(self, key: bytes) -> bool:
-        """Return whether this node coordinates writes of the file itself."""
-        return self._reach.me in self._reach.owners(file_hash(key))
+    def coordinates(self, key: bytes, policy: QuorumPolicy) -> bool:
+        """Return whether this node coordinates writes of the file itself: as an owner, or standing in for one."""
+        place = file_hash(key)
+        if policy.is_available:
+            return self._reach.me in (node for node, _ in self._reach.standing(place))
+        return self._reach.me in self._reach.owners(place)
 
     def begin_context(self, key: bytes, policy: QuorumPolicy) -> "asyncio.Task[dict[str, int]] | None":
         """Start learning what a write must stand above, while its body still streams; None when an owner will do it."""
-        return asyncio.create_task(self._read_context(key, policy)) if self.is_owner(key) else None
+        return asyncio.create_task(self._read_context(key, policy)) if self.coordinates(key, policy) else None
 
     async def _read_context(self, key: bytes, policy: QuorumPolicy) -> dict[str, int]:
         return await self._reader.read_context(key, policy, self._stamps.wall_ms())
 
     async def commit(
-        self, key: bytes, draft: Version, policy: QuorumPolicy, context: Awaitable[Context] | None = None
+        self,
+        key: bytes,
+        draft: Version,
+        policy: QuorumPolicy,
+        context: Awaitable[Context] | None = None,
+        seen: Context | None = None,
+        *,
+        is_asked: bool = False,
     ) -> Receipt:
         """Make the draft the newest version of the file. Raises WriteQuorumLost, with the outcome "not_written" before
-        the record was offered to any node, "unknown" after."""
-        if not self.is_owner(key):
-            return await self._forward(key, draft, policy)
+        the record was offered to any node, "unknown" after.
+
+        seen: what the client had seen of the file; a draft that keeps both replaces only that. is_asked: by a node that
+        thinks that it is this one's turn.
+        """
+        if not (is_asked or self.coordinates(key, policy)):
+            return await self._forward(key, draft, policy, seen)
         try:
-            seen = await (context if context is not None else self._read_context(key, policy))
+            known = await (context if context is not None else self._read_context(key, policy))
         except ReadQuorumLost as error:
             raise WriteQuorumLost(error.needed, error.answered, error.failures, "not_written") from error
-        stamp = await self._stamps.next(above=max(seen.values(), default=0))
+        stamp = await self._stamps.next(above=max(known.values(), default=0))
+        if policy.is_available:
+            return await self._commit_available(key, draft, policy, stamp, known, seen)
         version = msgspec.structs.replace(draft, stamp=stamp)
-        data = encode_record(Record.of(seen, [version]))
+        data = encode_record(Record.of(known, [version]))
         place = file_hash(key)
         owners, fallbacks = self._reach.owners(place), self._reach.fallbacks(place)
         fold = await store_at(self._reach, StoreRecord(key), data, owners, policy.w, fallbacks)
@@ -77,12 +107,41 @@ class Committer:
             raise WriteQuorumLost(policy.w, fold.acked, fold.failed)
         return Receipt(version, list(fold.acked))
 
-    async def _forward(self, key: bytes, draft: Version, policy: QuorumPolicy) -> Receipt:
+    async def _commit_available(
+        self, key: bytes, draft: Version, policy: QuorumPolicy, stamp: Stamp, known: Context, seen: Context | None
+    ) -> Receipt:
+        """Store at any W nodes that are up, this one among them.
+
+        Between looking at what is held here and offering the new record to this node nothing may come in between: the
+        record covers all that this actor ever wrote of the file.
+        """
+        place = file_hash(key)
+        held = decode_record(self._store.latest_record(key))
+        is_owner = self._reach.me in self._reach.owners(place)
+        stamp = self._actors.name(key, stamp, held.context, is_owner=is_owner)
+        version = msgspec.structs.replace(draft, stamp=stamp)
+        if not draft.keeps_both:
+            record = Record.of(join(known, held.context), [version])
+        elif len(held.versions) < SIBLINGS_MAX or seen:
+            record = held.with_sibling(version, seen or {}).resolved()
+        else:
+            raise TooManySiblings(SIBLINGS_MAX)
+        fold = await sloppy_run(self._reach, place, StoreRecord(key), encode_record(record), policy.w).run()
+        if fold.verdict is not Verdict.MET:
+            metrics.quorum_lost.labels("write").inc()
+            raise WriteQuorumLost(policy.w, fold.acked, fold.failed)
+        return Receipt(version, list(fold.acked))
+
+    async def _forward(self, key: bytes, draft: Version, policy: QuorumPolicy, seen: Context | None) -> Receipt:
         """Let the first reachable owner commit. Only one that certainly never got the request is passed over."""
         failures: dict[str, str] = {}
         commit_id = self._clock.random_bytes(COMMIT_ID_SIZE_BYTES)
-        request, body = CommitVersion(key, policy.r, policy.w, commit_id), encode_version(draft)
-        owners = self._reach.owners(file_hash(key))
+        known = None if seen is None else dict(seen)
+        request = CommitVersion(key, policy.r, policy.w, commit_id, policy.is_available, known)
+        body, place = encode_version(draft), file_hash(key)
+        owners: Sequence[str] = self._reach.owners(place)
+        if policy.is_available:
+            owners = [node for node, _ in self._reach.standing(place)]
         for node in sorted(owners, key=lambda owner: not self._reach.membership.is_up(owner)):
             try:
                 answer = await self._reach.ask(node, request, body, timeout_s=2 * self._reach.timeout_s)
@@ -115,11 +174,12 @@ class Committer:
         return await asyncio.shield(task)
 
     async def _serve(self, request: CommitVersion, body: bytes) -> Answer:
-        if not self.is_owner(request.key):
-            raise DynafsError("asked to commit a file this node owns no copy of")
-        policy = QuorumPolicy(self._reach.ring.n, request.r, request.w)
+        policy = QuorumPolicy(self._reach.ring.n, request.r, request.w, request.is_available)
         policy.check()
-        receipt = await self.commit(request.key, decode_version(body), policy)
+        place = file_hash(request.key)
+        if self._reach.me not in (self._reach.keepers(place) if policy.is_available else self._reach.owners(place)):
+            raise DynafsError("asked to commit a file this node owns no copy of")
+        receipt = await self.commit(request.key, decode_version(body), policy, seen=request.seen, is_asked=True)
         return Answer(CommitReply(receipt.version.stamp, receipt.stored_on))
 
 

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 from typing import NamedTuple
 
 from dynafs.errors import NotFound
-from dynafs.files import FileName, Version, VersionKind, spans_of
+from dynafs.files import FileName, Record, Version, VersionKind, spans_of
 from dynafs.files.manifest import PAGE_CHUNKS, Span, chunk_count, split_ids
 from dynafs.quorum import QuorumPolicy
 from dynafs.replication.budget import ByteBudget, Holding
@@ -32,16 +32,20 @@ class FileReader:
     async def newest(self, name: FileName, policy: QuorumPolicy) -> Version:
         """Return the file's newest version, held by W owners. Raises NotFound when R owners agree there is none,
         ReadQuorumLost when that cannot be told."""
-        record = await self._records.read(name.key, policy.r, policy.w)
-        version = record.newest
-        if version is None or not version.is_file:
+        return (await self.read(name, policy)).files[0]
+
+    async def read(self, name: FileName, policy: QuorumPolicy) -> Record:
+        """Return the file's record, with at least one version that has contents. Raises like `newest`."""
+        record = await self._records.read(name.key, policy)
+        if not record.files:
             raise NotFound("file", str(name))
-        return version
+        return record
 
     async def delete(self, name: FileName, policy: QuorumPolicy) -> Receipt:
         """Write a tombstone over an existing file. Raises NotFound, QuorumError."""
-        await self.newest(name, policy)
-        return await self._committer.commit(name.key, Version(UNSTAMPED, VersionKind.TOMBSTONE), policy)
+        record = await self.read(name, policy)
+        tombstone = Version(UNSTAMPED, VersionKind.TOMBSTONE, keeps_both=record.files[0].keeps_both)
+        return await self._committer.commit(name.key, tombstone, policy, seen=record.context)
 
     async def open(self, name: FileName, version: Version, start: int, stop: int) -> "Download":
         """Return the bytes from start to stop as a stream whose first chunk is at hand, so that a file whose chunks

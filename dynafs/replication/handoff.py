@@ -52,17 +52,19 @@ class Handoff:
         #: hints on their way to the disk
         self._fresh: dict[Hint, None] = {}
 
-    def new_hint(self, target: str, key: bytes, size_bytes: int, chunk_id: bytes = b"", upload_id: bytes = b"") -> Hint:
-        """Return the hint to keep for a write. Raises HintsFull, RequestInvalid."""
+    def admit(self, hint: Hint) -> Hint:
+        """Return the hint to keep for a write, its time and size filled in. Raises HintsFull, StoreFull,
+        RequestInvalid."""
+        target = hint.target
         if target not in self._reach.others:
             raise RequestInvalid("hint_for", f"{target[:100]!r} is no other node of this cluster")
         self._store.check_room(is_for_others=True)
-        size_bytes += HINT_SIZE_BYTES
+        size_bytes = hint.size_bytes + HINT_SIZE_BYTES
         if self._kept_bytes + size_bytes > self._size_bytes_max:
             raise HintsFull(f"{self._kept_bytes} bytes are kept for other nodes already", target=target)
         self._kept_bytes += size_bytes
         self.job.status.queued += 1
-        return Hint(target, key, chunk_id, upload_id, self._clock.wall_ms(), size_bytes)
+        return hint._replace(since_ms=self._clock.wall_ms(), size_bytes=size_bytes)
 
     def track(self, hint: Hint, stored: "asyncio.Future[None]") -> "asyncio.Future[None]":
         """Remember a hint until it is on disk."""
@@ -101,7 +103,7 @@ class Handoff:
         """Hand over one hint if its target is up, give it up if it is too old; return whether it is gone."""
         is_up = self._reach.is_up(hint.target)
         await job.step(hint.size_bytes / RATE_BYTES_PER_S_MAX if is_up else 0.0)
-        is_old = not 0 <= self._clock.wall_ms() - hint.since_ms <= self._age_ms
+        is_old = not hint.is_counted and not 0 <= self._clock.wall_ms() - hint.since_ms <= self._age_ms
         try:
             if is_up and await self._give(hint):
                 job.status.mended += 1
@@ -155,17 +157,17 @@ class Handoff:
 
     async def adopt_record(self, key: bytes) -> None:
         """A record of other nodes is here: make sure that it gets to them."""
-        await self._adopt(Hint("", key), self._reach.owners(file_hash(key)))
+        await self._adopt(Hint("", key, is_counted=True), self._reach.owners(file_hash(key)))
 
     async def adopt_chunk(self, reference: Reference) -> None:
         """A chunk of other nodes is here: make sure that it gets to them."""
-        hint = Hint("", reference.key, reference.chunk_id, reference.upload_id)
+        hint = Hint("", reference.key, reference.chunk_id, reference.upload_id, is_counted=True)
         await self._adopt(hint, self._reach.owners(reference.chunk_id))
 
     async def _adopt(self, thing: Hint, owners: Iterable[str]) -> None:
         if self._reach.me in owners or self._is_kept(thing, owners):
             return
         for node in owners:
-            hint = self.new_hint(node, thing.key, 0, thing.chunk_id, thing.upload_id)
+            hint = self.admit(thing._replace(target=node))
             await self.track(hint, self._store.put_hint(hint))
         self.job.hurry()

@@ -117,16 +117,19 @@ class Lister:
         """Return the newest version of a file, None when it is deleted; what fewer than W hold is read with repair."""
         name = FileName(bucket, path.decode())
         owners = self._reach.owners(file_hash(name.key))
-        held = [page.records.get(path, EMPTY) for page in pages if page.node in owners]
+        held = [page.records.get(path, EMPTY) for page in pages if page.node in owners or policy.is_available]
         merged = EMPTY
         for record in held:
             merged = merged.merge(record)
+        if policy.is_available:
+            files = merged.resolved().files
+            return files[0] if files else None
         newest = merged.newest
         if newest is None:
             return None
         holders = sum(1 for record in held if record.newest is not None and record.newest.stamp == newest.stamp)
         if holders < policy.w:
-            newest = (await self._records.read(name.key, policy.r, policy.w)).newest
+            newest = (await self._records.read(name.key, policy)).newest
         return newest if newest is not None and newest.is_file else None
 
 

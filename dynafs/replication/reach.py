@@ -50,6 +50,13 @@ class Reach:
             found = self._stand_ins[partition] = ring.preference_list(partition)[: 2 * ring.n]
         return found
 
+    def standing(self, hash_bytes: bytes) -> list[tuple[str, str]]:
+        """Return (node, owner it stands in for, empty for an owner itself) of nodes that are up: at most n."""
+        owners = self.owners(hash_bytes)
+        down = [node for node in owners if not self.is_up(node)]
+        spare = [node for node in self.fallbacks(hash_bytes) if self.is_up(node)]
+        return [(node, "") for node in owners if node not in down] + list(zip(spare, down, strict=False))
+
     def ask(
         self,
         node: str,

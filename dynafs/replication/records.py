@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 
 from dynafs.causality.versions import join
@@ -30,13 +31,23 @@ class _ReadRun:
     """Asks owners until R have answered: R at first, one more for each that fails or is slow."""
 
     def __init__(
-        self, reach: Reach, key: bytes, r: int, hedge_s: float, *, whole: bool = False, wall_ms: int = 0
+        self,
+        reach: Reach,
+        key: bytes,
+        policy: QuorumPolicy,
+        hedge_s: float,
+        *,
+        whole: bool = False,
+        wall_ms: int = 0,
     ) -> None:
         """whole: ask the first owner for its record. wall_ms: ask for contexts, for who will stamp by this clock."""
         self._reach, self._key, self._hedge_s = reach, key, hedge_s
         self._whole, self._wall_ms = whole, wall_ms
-        owners = reach.owners(file_hash(key))
-        self.fold = QuorumRead(r, owners)
+        place = file_hash(key)
+        owners: Sequence[str] = reach.owners(place)
+        if policy.is_available:
+            owners = [node for node, _ in reach.standing(place)]
+        self.fold = QuorumRead(policy.r, owners)
         self.contexts: list[dict[str, int]] = []
         self._untried = reach.membership.nearest_first(owners)
         self._decided: asyncio.Future[None] = reach.loop.create_future()
@@ -47,6 +58,7 @@ class _ReadRun:
         self._timers.append(self._reach.loop.call_later(self._reach.timeout_s, self._expire))
         for _ in range(self.fold.r):
             self._ask_next()
+        self._check()
         if not self._decided.done():
             self._timers.append(self._reach.loop.call_later(self._hedge_s, self._hedge))
         try:
@@ -115,22 +127,37 @@ class RecordReader:
         self._reach, self._latency = reach, latency
         self.repairs = Background(REPAIRS_MAX)
 
-    async def read(self, key: bytes, r: int, w: int) -> Record:
-        """Return the newest record R owners know of, held by W owners when this returns. Raises ReadQuorumLost."""
+    async def read(self, key: bytes, policy: QuorumPolicy) -> Record:
+        """Return the newest record R owners know of, held by W owners when this returns. Raises ReadQuorumLost.
+
+        An available read returns what R nodes that are up know of, and repairs afterwards.
+        """
         started = self._reach.loop.time()
-        run = _ReadRun(self._reach, key, r, self._latency.hedge_s, whole=True)
+        run = _ReadRun(self._reach, key, policy, self._latency.hedge_s, whole=True)
         fold = await run.run()
         self._latency.add(self._reach.loop.time() - started)
         while wanted := fold.wanted_records():
             await self._fetch_whole(fold, key, wanted)
             if fold.verdict is not Verdict.MET:
-                raise ReadQuorumLost(r, fold.answered, fold.failed)
+                raise ReadQuorumLost(policy.r, fold.answered, fold.failed)
         plan = fold.plan()
-        if plan.record.newest is not None and len(plan.holders) < w:
-            await self._repair_now(key, plan, w)
+        if policy.is_available:
+            self._finish_available(key, plan, fold)
+        elif plan.record.newest is not None and len(plan.holders) < policy.w:
+            await self._repair_now(key, plan, policy.w)
         elif plan.stale:
             self._repair_later(key, plan)
         return plan.record
+
+    def _finish_available(self, key: bytes, plan: RepairPlan, fold: QuorumRead) -> None:
+        """Repair owners after the answer. Raises ReadQuorumLost when nothing was found and fewer than R owners said so:
+        a fallback that knows nothing proves nothing."""
+        owners = self._reach.owners(file_hash(key))
+        stale = tuple(node for node in plan.stale if node in owners)
+        if plan.record.newest is None and sum(node in owners for node in fold.answered) < fold.r:
+            raise ReadQuorumLost(fold.r, [node for node in fold.answered if node in owners], fold.failed)
+        if stale:
+            self._repair_later(key, RepairPlan(plan.record, plan.holders, stale))
 
     async def read_context(self, key: bytes, policy: QuorumPolicy, wall_ms: int) -> dict[str, int]:
         """Return the joined contexts of R owners: what a new version has to stand above. Raises ReadQuorumLost.
@@ -139,8 +166,9 @@ class RecordReader:
         kept it, and the file could not be read until they caught up. So one other owner at least is asked, if the
         write needs one: it refuses to answer such a clock.
         """
-        r = max(policy.r, min(policy.w, 2))
-        run = _ReadRun(self._reach, key, r, self._latency.hedge_s, wall_ms=wall_ms)
+        if not policy.is_available:
+            policy = replace(policy, r=max(policy.r, min(policy.w, 2)))
+        run = _ReadRun(self._reach, key, policy, self._latency.hedge_s, wall_ms=wall_ms)
         await run.run()
         context: dict[str, int] = {}
         for one in run.contexts:

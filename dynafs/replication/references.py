@@ -6,7 +6,7 @@ its chunks, so that they look soon; that is a hint and never a decision (`replic
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -16,7 +16,7 @@ from dynafs.files import FileName, Version
 from dynafs.files.manifest import PAGE_CHUNKS, chunk_count, split_ids
 from dynafs.observe.events import get_logger
 from dynafs.ports import Answer, Clock, Reference, Store
-from dynafs.quorum import QuorumWrite, Verdict
+from dynafs.quorum import QuorumPolicy, QuorumWrite, Verdict
 from dynafs.replication.background import Background
 from dynafs.replication.files import FileReader
 from dynafs.replication.reach import Reach, failure_code
@@ -152,13 +152,14 @@ class ReferenceSender:
         ]
         await asyncio.gather(*asked, return_exceptions=True)
 
-    async def renew(self, key: bytes, upload_id: bytes, ids: Sequence[bytes], w: int) -> None:
+    async def renew(self, key: bytes, upload_id: bytes, ids: Sequence[bytes], policy: QuorumPolicy) -> None:
         """Make an upload's references as good as new, at W owners of each chunk.
 
         Raises WriteQuorumLost when that many no longer have it: an upload that took too long.
         """
-        folds = {chunk_id: QuorumWrite(w, self._reach.owners(chunk_id)) for chunk_id in ids}
-        for node, some in by_owner(self._reach, list(folds)):
+        nodes_of = self._reach.keepers if policy.is_available else self._reach.owners
+        folds = {chunk_id: QuorumWrite(policy.w, nodes_of(chunk_id)) for chunk_id in ids}
+        for node, some in _by_node(nodes_of, list(folds)):
             for chunk_id, state in zip(some, await self._states(node, some, upload_id, key), strict=True):
                 if state == "present":
                     folds[chunk_id].add_ack(node)
@@ -166,7 +167,7 @@ class ReferenceSender:
                     folds[chunk_id].add_failure(node, state)
         for fold in folds.values():
             if fold.verdict is not Verdict.MET:
-                raise WriteQuorumLost(w, fold.acked, fold.failed, outcome="not_written")
+                raise WriteQuorumLost(policy.w, fold.acked, fold.failed, outcome="not_written")
 
     async def _states(self, node: str, ids: Sequence[bytes], upload_id: bytes, key: bytes) -> list[str]:
         request = ConfirmReferences(b"".join(ids), upload_id, key, is_upload=True)
@@ -191,10 +192,16 @@ async def all_chunk_ids(files: FileReader, key: bytes, version: Version) -> Asyn
 
 
 def by_owner(reach: Reach, ids: Sequence[bytes]) -> Iterator[tuple[str, tuple[bytes, ...]]]:
-    """Yield (owner, some of the ids it owns), as many as one message takes."""
+    """Return (owner, some of the ids it owns), as many as one message takes."""
+    return _by_node(reach.owners, ids)
+
+
+def _by_node(
+    nodes_of: Callable[[bytes], Sequence[str]], ids: Sequence[bytes]
+) -> Iterator[tuple[str, tuple[bytes, ...]]]:
     wanted: dict[str, dict[bytes, None]] = {}
     for chunk_id in ids:
-        for node in reach.owners(chunk_id):
+        for node in nodes_of(chunk_id):
             wanted.setdefault(node, {})[chunk_id] = None
     for node, chosen in wanted.items():
         its_ids = tuple(chosen)

@@ -141,14 +141,16 @@ class Replica:
     def _store_record(self, request: StoreRecord, data: bytes) -> "asyncio.Future[None]":
         if not request.hint_for:
             return self.merge_record(request.key, data)
-        hint = self._handoff().new_hint(request.hint_for, request.key, len(data))
+        asked = Hint(request.hint_for, request.key, size_bytes=len(data), is_counted=request.is_counted)
+        hint = self._handoff().admit(asked)
         return self._handoff().track(hint, self.merge_record(request.key, data, hint=hint))
 
     def _store_chunk(self, request: StoreChunk, body: bytes | bytearray) -> "asyncio.Future[None]":
         chunk_id, upload_id, key = request.chunk_id, request.upload_id, request.key
         if not request.hint_for:
             return self._store.put_chunk(chunk_id, upload_id, key, body)
-        hint = self._handoff().new_hint(request.hint_for, key, len(body), chunk_id, upload_id)
+        asked = Hint(request.hint_for, key, chunk_id, upload_id, size_bytes=len(body), is_counted=request.is_counted)
+        hint = self._handoff().admit(asked)
         return self._handoff().track(hint, self._store.put_chunk(chunk_id, upload_id, key, body, hint=hint))
 
     def _handoff(self) -> Handoff:
@@ -179,7 +181,7 @@ class Replica:
         if incoming.absorbs(held):
             self._note_replaced(key, held, incoming)
             return self._store.put_record(key, data, hint)
-        merged = held.merge(incoming).last_writer_wins()
+        merged = held.merge(incoming).resolved()
         self._note_replaced(key, held, merged)
         self._note_replaced(key, incoming, merged)
         return self._store.put_record(key, encode_record(merged), hint)

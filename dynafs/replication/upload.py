@@ -7,6 +7,7 @@ from typing import NamedTuple, Protocol, Self
 
 from blake3 import blake3
 
+from dynafs.causality import Context
 from dynafs.errors import BodyIncomplete, DigestMismatch, WriteQuorumLost
 from dynafs.files import FileName, Manifest, Version, VersionKind
 from dynafs.files.manifest import plan_pages
@@ -32,7 +33,10 @@ class ExpectedDigest(NamedTuple):
 
 
 class UploadPlan(NamedTuple):
-    """What the client said about a file before its bytes. size_bytes: None when it did not say."""
+    """What the client said about a file before its bytes. size_bytes: None when it did not say.
+
+    keeps_both: whether versions written side by side stay. seen: those that the client had seen, if it said so.
+    """
 
     name: FileName
     policy: QuorumPolicy
@@ -41,6 +45,8 @@ class UploadPlan(NamedTuple):
     content_type: str = "application/octet-stream"
     metadata: Mapping[str, str] = {}
     expected: tuple[ExpectedDigest, ...] = ()
+    keeps_both: bool = False
+    seen: Context | None = None
 
 
 class _Hasher(Protocol):
@@ -91,7 +97,7 @@ class Uploader:
                         await cutter.feed(piece)
                     draft = await cutter.finish()
                 is_offered = True
-                return await self.committer.commit(key, draft, plan.policy, context)
+                return await self.committer.commit(key, draft, plan.policy, context, seen=plan.seen)
             except BaseException as error:
                 if not is_offered or _is_not_written(error):
                     cutter.abandon()
@@ -162,8 +168,8 @@ class _ChunkCutter:
         self._sends[asyncio.create_task(self._store(chunk_id, body, holding))] = None
 
     async def _store(self, chunk_id: bytes, body: ChunkBytes, holding: Holding) -> None:
-        keeper, w = self._uploader.keeper, self._plan.policy.w
-        await keeper.store(chunk_id, self._upload_id, self._key, body, w, on_settled=holding.release)
+        keeper, policy = self._uploader.keeper, self._plan.policy
+        await keeper.store(chunk_id, self._upload_id, self._key, body, policy, on_settled=holding.release)
 
     async def _reap(self, until: str) -> None:
         """Wait for sends; the first failure ends the upload."""
@@ -204,7 +210,7 @@ class _ChunkCutter:
             return
         while self._sends:
             await self._reap(asyncio.FIRST_EXCEPTION)
-        await uploader.references.renew(self._key, self._upload_id, self._all_ids, self._plan.policy.w)
+        await uploader.references.renew(self._key, self._upload_id, self._all_ids, self._plan.policy)
         self._confirmed_s = now_s
 
     def abandon(self) -> None:
@@ -232,6 +238,7 @@ class _ChunkCutter:
             metadata=dict(self._plan.metadata),
             inline=inline,
             manifest=manifest,
+            keeps_both=self._plan.keeps_both,
         )
 
 

@@ -148,13 +148,13 @@ class Walker:
             metrics.records_repaired.inc()
 
     async def _mend_chunks(self, key: bytes) -> None:
-        version = decode_record(self._store.read_record(key)).newest
         first = next((node for node in self._reach.owners(file_hash(key)) if self._reach.is_up(node)), None)
-        if version is None or version.manifest is None or first != self._reach.me:
+        if first != self._reach.me:
             return
         try:
-            async for ids in all_chunk_ids(self._files, key, version):
-                await self._mend_ids(key, version, ids)
+            for version in decode_record(self._store.read_record(key)).files:
+                async for ids in all_chunk_ids(self._files, key, version):
+                    await self._mend_ids(key, version, ids)
         except DynafsError as error:
             self.job.note(error)
 

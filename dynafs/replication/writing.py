@@ -23,6 +23,7 @@ class WriteRun:
     """Drives one QuorumWrite: resolves `decided` at the verdict, calls `on_settled` after the last straggler.
 
     Each owner that fails is stood in for by a node of `fallbacks` that is up, which keeps the write and a hint for it.
+    In a sloppy quorum stand-ins count like owners.
     """
 
     def __init__(
@@ -33,21 +34,37 @@ class WriteRun:
         fold: QuorumWrite,
         *,
         fallbacks: Sequence[str] = (),
+        is_sloppy: bool = False,
         on_settled: Callable[[], None] | None = None,
     ) -> None:
         """on_settled is called exactly once, when nobody uses `body` for this any more."""
         self.fold = fold
         self._reach, self._request, self._body, self._on_settled = reach, request, body, on_settled
-        self._fallbacks = deque(fallbacks)
+        self._fallbacks, self._is_sloppy = deque(fallbacks), is_sloppy
+        #: {stand-in: owner}
+        self._owner_of: dict[str, str] = {}
         self.decided: asyncio.Future[None] = reach.loop.create_future()
         self._timer = reach.loop.call_later(reach.timeout_s, self._expire)
         self._open: dict[str, None] = {}
         self._hints_open = 0
 
-    def send(self, node: str) -> None:
-        """Send the write to an owner."""
-        is_bulk = len(self._body) > BULK_SIZE_BYTES_MIN
-        self.follow(node, self._reach.ask(node, self._request, self._body, is_bulk=is_bulk))
+    def send(self, node: str, hint_for: str = "") -> None:
+        """Send the write to an owner, or to who stands in for one and counts."""
+        if hint_for:
+            self._owner_of[node] = hint_for
+        self.follow(node, self._ask(node, hint_for))
+
+    def _ask(self, node: str, hint_for: str) -> "asyncio.Future[Answer]":
+        request = self._request
+        if hint_for:
+            request = msgspec.structs.replace(request, hint_for=hint_for, is_counted=self._is_sloppy)
+        return self._reach.ask(node, request, self._body, is_bulk=len(self._body) > BULK_SIZE_BYTES_MIN)
+
+    async def run(self) -> QuorumWrite:
+        """Return the fold at its verdict, MET or LOST; stragglers go on in the background."""
+        self._check()
+        await self.decided
+        return self.fold
 
     def follow(self, node: str, future: "asyncio.Future[Answer] | asyncio.Future[None]") -> None:
         """Fold this owner's answer in when it comes."""
@@ -72,17 +89,20 @@ class WriteRun:
     def _fail(self, node: str, code: str) -> None:
         self.fold.add_failure(node, code)
         if code not in NOT_HINTED:
-            self._stand_in_for(node)
+            self._stand_in_for(self._owner_of.get(node, node))
 
     def _stand_in_for(self, owner: str) -> None:
         while self._fallbacks:
             node = self._fallbacks.popleft()
-            if self._reach.is_up(node):
-                request = msgspec.structs.replace(self._request, hint_for=owner)
-                asked = self._reach.ask(node, request, self._body, is_bulk=len(self._body) > BULK_SIZE_BYTES_MIN)
+            if not self._reach.is_up(node):
+                continue
+            if self._is_sloppy:
+                self.fold.add_target(node)
+                self.send(node, owner)
+            else:
                 self._hints_open += 1
-                asked.add_done_callback(partial(self._on_hinted, owner))
-                return
+                self._ask(node, owner).add_done_callback(partial(self._on_hinted, owner))
+            return
 
     def _on_hinted(self, owner: str, future: "asyncio.Future[Answer]") -> None:
         self._hints_open -= 1
@@ -113,5 +133,22 @@ async def store_at(
     run = WriteRun(reach, request, body, QuorumWrite(w, targets), fallbacks=fallbacks)
     for node in targets:
         run.send(node)
-    await run.decided
-    return run.fold
+    return await run.run()
+
+
+def sloppy_run(
+    reach: Reach,
+    place: bytes,
+    request: StoreRecord | StoreChunk,
+    body: Body,
+    w: int,
+    on_settled: Callable[[], None] | None = None,
+) -> WriteRun:
+    """Send one write to n nodes that are up, owners first; stand-ins count. Return what waits for W of them."""
+    standing = reach.standing(place)
+    chosen = [node for node, _ in standing]
+    spare = [node for node in reach.fallbacks(place) if node not in chosen]
+    run = WriteRun(reach, request, body, QuorumWrite(w, chosen), fallbacks=spare, is_sloppy=True, on_settled=on_settled)
+    for node, owner in standing:
+        run.send(node, owner)
+    return run

@@ -9,7 +9,7 @@ from dynafs.files.name import common_prefix
 from dynafs.replication import chunks, records
 from dynafs.ring import file_hash
 from dynafs.sim.errors import PromiseBroken
-from dynafs.sim.history import History, SeenListing
+from dynafs.sim.history import History, LooseWrite, SeenListing
 from dynafs.sim.linearizability import Operation, first_violation, is_linearizable
 from dynafs.sim.world import World
 from dynafs.wire.records import decode_record
@@ -37,7 +37,7 @@ class Linearizable:
 
     def check(self, world: World, history: History) -> None:  # noqa: ARG002
         """Search for the order, file by file."""
-        for file, operations in history.files.items():
+        for file, operations in history.strong.items():
             if not is_linearizable(operations):
                 told = "; ".join(_told(one) for one in first_violation(operations))
                 raise PromiseBroken(self.name, f"{file}: no order explains these: {told}")
@@ -50,7 +50,7 @@ class NothingLost:
 
     def check(self, world: World, history: History) -> None:
         """Compare the owners' newest versions with the writes that may be the last."""
-        for file, operations in history.files.items():
+        for file, operations in history.strong.items():
             writes = [one for one in operations if one.kind == "write"]
             acknowledged = [one for one in writes if one.returned < math.inf]
             last = max(acknowledged, key=lambda one: one.called, default=None)
@@ -66,6 +66,42 @@ class NothingLost:
                 )
 
 
+class AvailableKept:
+    """Of an available bucket's file the last write stands, or, where both are kept, every write that none replaced."""
+
+    name: ClassVar[str] = "availability"
+
+    def check(self, world: World, history: History) -> None:
+        """Compare what the owners hold with all writes."""
+        for file, writes in history.loose.items():
+            held = set(held_by_owners(world, file).values())
+            record = decode_record(max(held))
+            if history.available[file.partition("/")[0]] == "keep-both":
+                self._check_siblings(file, writes, {one.metadata["value"] for one in record.files})
+            else:
+                self._check_last(file, writes, record.newest)
+
+    def _check_last(self, file: str, writes: Sequence[LooseWrite], newest: Version | None) -> None:
+        last = max(writes, key=lambda one: one.stamp)
+        if newest is None:
+            is_right = not last.stamp or last.value is None or any(w.value is None and not w.stamp for w in writes)
+        else:
+            is_right = str(newest.stamp) >= last.stamp
+        if not is_right:
+            raise PromiseBroken(self.name, f"{file}: {newest} stands though {last} was acknowledged")
+
+    def _check_siblings(self, file: str, writes: Sequence[LooseWrite], values: set[str]) -> None:
+        for one in writes:
+            if not one.stamp or one.value is None or one.value in values:
+                continue
+            if not any(
+                one.value in other.seen if other.seen is not None else one.called < other.returned
+                for other in writes
+                if other is not one
+            ):
+                raise PromiseBroken(self.name, f"{file}: {one} is gone and nothing replaced it; {sorted(values)} stand")
+
+
 class StampsOrdered:
     """The stamps that clients are told order the writes of a file as they happened, whatever clocks said."""
 
@@ -73,7 +109,8 @@ class StampsOrdered:
 
     def check(self, world: World, history: History) -> None:  # noqa: ARG002
         """Compare each acknowledged write with all that had returned before it was called."""
-        for file, told in history.stamps.items():
+        for file in history.strong:
+            told = history.stamps.get(file, [])
             for called, _, stamp in told:
                 earlier = max((other for _, returned, other in told if returned < called), default="")
                 if stamp <= earlier:
@@ -93,7 +130,7 @@ class ListingsComplete:
             for rows in (seen.paths, seen.prefixes):
                 if list(rows) != sorted(set(rows), key=str.encode):
                     raise PromiseBroken(self.name, f"a listing of {seen.bucket} is out of order: {rows}")
-            for file, operations in history.files.items():
+            for file, operations in history.strong.items():
                 bucket, _, path = file.partition("/")
                 if bucket == seen.bucket and path.startswith(seen.prefix):
                     self._check_one(file, path, operations, seen)
@@ -125,13 +162,12 @@ class Converged:
             if len(set(records.values())) > 1:
                 told = {name: decode_record(data) for name, data in records.items()}
                 raise PromiseBroken(self.name, f"the owners of {file} hold different records: {told}")
-            newest = newest_of(world, file)
-            if newest is not None and newest.manifest is not None:
-                self._check_chunks(world, file, newest)
+            for data in set(records.values()):
+                for version in decode_record(data).files:
+                    self._check_chunks(world, file, version)
 
     def _check_chunks(self, world: World, file: str, version: Version) -> None:
-        assert version.manifest is not None
-        for chunk_id in version.manifest.listed():
+        for chunk_id in version.manifest.listed() if version.manifest is not None else ():
             for name in world.owners(chunk_id):
                 if (state := self._state(world, name, chunk_id)) != "good":
                     raise PromiseBroken(self.name, f"chunk {chunk_id.hex()[:8]} of {file} is {state} on {name}")
@@ -229,8 +265,8 @@ def all_checkers(faults: Sequence[str]) -> list[Checker]:
     NothingWasted is waited for while the run settles: a message may always come late and leave something once more.
     """
     return [
-        NoErrors(faults), Linearizable(), NothingLost(), StampsOrdered(), ListingsComplete(), Converged(),
-        NothingPending(),
+        NoErrors(faults), Linearizable(), NothingLost(), AvailableKept(), StampsOrdered(),
+        ListingsComplete(), Converged(), NothingPending(),
     ]  # fmt: skip
 
 

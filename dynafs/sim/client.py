@@ -1,9 +1,11 @@
 """A client of a simulated cluster: does what the HTTP layer would do, and writes down what came of it."""
 
 import asyncio
+import math
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import NamedTuple, TypeVar
 
+from dynafs.causality import Context
 from dynafs.errors import (
     ClockSkewed,
     DynafsError,
@@ -11,6 +13,7 @@ from dynafs.errors import (
     Overloaded,
     ReadQuorumLost,
     StoreError,
+    TooManySiblings,
     WriteQuorumLost,
 )
 from dynafs.files import FileName, Version
@@ -19,7 +22,7 @@ from dynafs.replication.cluster import Replication
 from dynafs.replication.commit import Receipt
 from dynafs.replication.upload import UploadPlan
 from dynafs.sim.errors import PromiseBroken
-from dynafs.sim.history import History, SeenListing, contents_of
+from dynafs.sim.history import History, LooseWrite, SeenListing, contents_of
 from dynafs.sim.world import CHUNK_SIZE_BYTES, World
 
 T = TypeVar("T")
@@ -29,7 +32,7 @@ PATIENCE_S = 12.0
 #: One way between a client and a node.
 CLIENT_DELAY_S = 0.0005
 #: Errors after which a write certainly did not happen.
-NOT_WRITTEN = (ClockSkewed, Overloaded, ReadQuorumLost, NotFound, StoreError)
+NOT_WRITTEN = (ClockSkewed, Overloaded, ReadQuorumLost, NotFound, StoreError, TooManySiblings)
 
 
 class ConnectionFailed(DynafsError):
@@ -62,6 +65,8 @@ class SimClient:
     def __init__(self, world: World, history: History, name: str = "client", patience_s: float = PATIENCE_S) -> None:
         """patience_s: how long it waits before it gives a request up."""
         self._world, self._history, self._name, self._patience_s = world, history, name, patience_s
+        #: {file: what was last read of it, as a context and as the values that stood}
+        self._seen: dict[str, tuple[Context | None, frozenset[str]]] = {}
 
     async def put(
         self,
@@ -79,8 +84,9 @@ class SimClient:
             policy = await replication.buckets.find_or_make(target.bucket)
             quorum = replication.buckets.quorum(policy, target.r, target.w)
             plan = UploadPlan(
-                FileName(target.bucket, target.path), quorum, CHUNK_SIZE_BYTES, len(body), metadata={"value": value}
-            )
+                FileName(target.bucket, target.path), quorum, CHUNK_SIZE_BYTES, len(body), metadata={"value": value},
+                keeps_both=policy.keeps_both, seen=self._seen.get(target.name, (None, frozenset()))[0],
+            )  # fmt: skip
             return await replication.uploader.upload(plan, _pieces(body, piece_bytes, pause_s))
 
         return await self._write(node, target, value, work)
@@ -106,16 +112,25 @@ class SimClient:
             history.count(f"{kind} {outcome}")
             self._note(kind, node, target, f"{value} {outcome} {error}")
             if outcome == "unknown":
-                history.wrote(target.name, value, called)
+                self._note_write(target, value, called)
             elif isinstance(error, NotFound):
                 history.read(target.name, None, called, self._world.loop.time())
             return False
         history.count(f"{kind} done")
         returned = self._world.loop.time()
-        history.wrote(target.name, value, called, returned)
+        self._note_write(target, value, called, returned, str(receipt.version.stamp))
         history.stamps.setdefault(target.name, []).append((called, returned, str(receipt.version.stamp)))
         self._note(kind, node, target, f"{value} done")
         return True
+
+    def _note_write(
+        self, target: Target, value: str | None, called: float, returned: float = math.inf, stamp: str = ""
+    ) -> None:
+        self._history.wrote(target.name, value, called, returned)
+        if target.bucket in self._history.available:
+            seen = None if value is None else self._seen.get(target.name, (None, frozenset()))[1]
+            one = LooseWrite(value, called, returned, seen, stamp)
+            self._history.loose.setdefault(target.name, []).append(one)
 
     @staticmethod
     def _outcome(error: Exception) -> str:
@@ -136,7 +151,9 @@ class SimClient:
         async def work(replication: Replication) -> tuple[Version, bytes]:
             quorum = await _quorum(replication, target)
             name = FileName(target.bucket, target.path)
-            version = await replication.files.newest(name, quorum)
+            record = await replication.files.read(name, quorum)
+            version = record.files[0]
+            self._seen[target.name] = (record.context, frozenset(one.metadata["value"] for one in record.files))
             end = version.size_bytes if stop is None else min(stop, version.size_bytes)
             download = await replication.files.open(name, version, min(start, end), end)
             try:

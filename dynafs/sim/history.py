@@ -25,6 +25,20 @@ class SeenListing:
     prefixes: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class LooseWrite:
+    """A write (None: a delete) to a file of an available bucket. seen: values it was meant to replace; None: all.
+
+    stamp: as the client was told, empty when the outcome is unknown.
+    """
+
+    value: str | None
+    called: float
+    returned: float
+    seen: frozenset[str] | None
+    stamp: str = ""
+
+
 @dataclass
 class History:
     """All operations of a run, by file, and all listings. Files are named bucket/path."""
@@ -33,8 +47,16 @@ class History:
     #: {file: [(called, returned, stamp as the client was told)]} of acknowledged writes
     stamps: dict[str, list[tuple[float, float, str]]] = field(default_factory=dict)
     listings: list[SeenListing] = field(default_factory=list)
+    #: {available bucket: its conflict policy}, and the writes to its files
+    available: dict[str, str] = field(default_factory=dict)
+    loose: dict[str, list[LooseWrite]] = field(default_factory=dict)
     #: {what: how often}, for people
     counts: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def strong(self) -> dict[str, list[Operation]]:
+        """The files that are linearizable registers."""
+        return {name: one for name, one in self.files.items() if name.partition("/")[0] not in self.available}
 
     def count(self, what: str) -> None:
         """Count one outcome."""

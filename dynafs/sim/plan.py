@@ -50,12 +50,14 @@ class Fault(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """An experiment. buckets: {name: (r, w)}. clients: their steps, in order."""
+    """An experiment. buckets: {name: (r, w)}. available: {name of a bucket that is: its conflict policy}. clients:
+    their steps, in order."""
 
     options: WorldOptions
     buckets: dict[str, tuple[int, int]]
     clients: tuple[tuple[Step, ...], ...]
     faults: tuple[Fault, ...] = ()
+    available: dict[str, Literal["last-writer-wins", "keep-both"]] = {}
 
     @property
     def size(self) -> tuple[int, int, int]:
@@ -71,8 +73,13 @@ def draw_plan(seed: int) -> Plan:
     duration_s = rng.uniform(10, 40)
     other = rng.choice([(2, 2), (1, 3), (3, 1), (3, 3), (2, 3)])
     buckets = {"plain": (options.r, options.w), "other": other}
+    available: dict[str, Literal["last-writer-wins", "keep-both"]] = {}
+    if rng.random() < 0.5:
+        available = {"loose": "last-writer-wins", "both": "keep-both"}
+        buckets |= {name: rng.choice([(1, 2), (2, 2), (2, 3), (1, 1)]) for name in available}
     clients = tuple(_draw_client(rng, options, names, buckets, duration_s) for _ in range(rng.randint(2, 6)))
-    return Plan(options, buckets, clients, _draw_faults(rng, names, duration_s, min(options.w, other[1])))
+    w_min = min(w for _, w in buckets.values())
+    return Plan(options, buckets, clients, _draw_faults(rng, names, duration_s, w_min), available)
 
 
 def _draw_client(
@@ -84,11 +91,11 @@ def _draw_client(
     at_s = 0.0
     while at_s < duration_s and len(steps) < 120:
         kind: StepKind = rng.choices(("put", "get", "part", "delete", "list"), weights)[0]
-        bucket = rng.choices(list(buckets), [3, 1])[0]
+        bucket = rng.choices(list(buckets), [3, 1, 1, 1][: len(buckets)])[0]
         path = f"hot{rng.randrange(3)}" if rng.random() < 0.7 else f"cold/{rng.randrange(20)}"
         size = rng.choice(SIZES_BYTES)
         start = rng.randrange(size)
-        r, w = _draw_numbers(rng, QuorumPolicy(options.n, *buckets[bucket]))
+        r, w = _draw_numbers(rng, QuorumPolicy(options.n, *buckets[bucket], is_available=bucket in ("loose", "both")))
         delimiter = ""
         if kind == "list":
             path, delimiter = rng.choice([("", ""), ("", "/"), ("cold/", ""), ("cold/", "/"), ("h", "")])

@@ -63,6 +63,7 @@ def run_plan(plan: Plan, show: Callable[[str], None] | None = None) -> Outcome:
     """Run a plan to its end. show: gets every line of the trace."""
 
     async def script(world: World, history: History) -> None:
+        history.available.update(plan.available)
         await _make_buckets(world, plan)
         clients = [_act(world, history, number, steps) for number, steps in enumerate(plan.clients)]
         await asyncio.gather(FaultInjector(world, plan.options.seed).run(plan.faults), *clients)
@@ -110,6 +111,8 @@ async def _make_buckets(world: World, plan: Plan) -> None:
     """Make the plan's buckets before anything breaks."""
     for name, (r, w) in plan.buckets.items():
         policy = BucketPolicy(r=r, w=w)
+        if name in plan.available:
+            policy = BucketPolicy(r=r, w=w, consistency="available", conflict=plan.available[name])
         for attempt in range(LAST_READS_MAX):
             node = world.nodes[world.names[attempt % len(world.names)]]
             assert node.life is not None

@@ -39,23 +39,27 @@ class RecordReply(Message, frozen=True):
 class StoreRecord(Message, frozen=True):
     """Merge the record in the body into what you hold under this key, durably.
 
-    hint_for: the owner that could not take it; keep it until you have handed it over.
+    hint_for: the owner that could not take it; keep it until you have handed it over. is_counted: the writer was told
+    that you have it, so there may be no other copy.
     """
 
     key: bytes
     hint_for: str = ""
+    is_counted: bool = False
 
 
 class StoreChunk(Message, frozen=True):
     """Keep the body under this name, durably, with a reference from one upload of one file.
 
-    hint_for: the owner that could not take it; keep it until you have handed it over.
+    hint_for: the owner that could not take it; keep it until you have handed it over. is_counted: the writer was told
+    that you have it, so there may be no other copy.
     """
 
     chunk_id: bytes
     upload_id: bytes
     key: bytes
     hint_for: str = ""
+    is_counted: bool = False
 
 
 class Stored(Message, frozen=True):
@@ -195,6 +199,7 @@ class PulledRecords(Message, frozen=True):
 class CommitVersion(Message, frozen=True):
     """Coordinate this write for me: stamp the version in the body and store it at w owners.
 
+    seen: what the client had seen of the file, None when it did not say.
     commit_id: random, the same when the same request arrives again; a commit must happen at most once.
     """
 
@@ -202,6 +207,8 @@ class CommitVersion(Message, frozen=True):
     r: int
     w: int
     commit_id: bytes = b""
+    is_available: bool = False
+    seen: dict[str, int] | None = None
 
 
 class CommitReply(Message, frozen=True):

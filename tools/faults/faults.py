@@ -54,6 +54,7 @@ class Stage:
 
     def __init__(self, path: Path, seed: int) -> None:
         self.path, self.seed = path, seed
+        path.mkdir(parents=True, exist_ok=True)
         self.mounts: list[Path] = []
 
     @asynccontextmanager
