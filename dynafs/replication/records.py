@@ -44,12 +44,14 @@ class _ReadRun:
         self._reach, self._key, self._hedge_s = reach, key, hedge_s
         self._whole, self._wall_ms = whole, wall_ms
         place = file_hash(key)
-        owners: Sequence[str] = reach.owners(place)
+        self._untried = reach.membership.nearest_first(reach.owners(place))
         if policy.is_available:
-            owners = [node for node, _ in reach.standing(place)]
-        self.fold = QuorumRead(policy.r, owners)
+            # Owners first: a fallback has only what was written while they were away.
+            standing = reach.standing(place)
+            self._untried = [node for node in self._untried if (node, "") in standing]
+            self._untried += [node for node, owner in standing if owner]
+        self.fold = QuorumRead(policy.r, self._untried)
         self.contexts: list[dict[str, int]] = []
-        self._untried = reach.membership.nearest_first(owners)
         self._decided: asyncio.Future[None] = reach.loop.create_future()
         self._timers: list[asyncio.TimerHandle] = []
 
