@@ -94,9 +94,9 @@ class Committer:
             known = await (context if context is not None else self._read_context(key, policy))
         except ReadQuorumLost as error:
             raise WriteQuorumLost(error.needed, error.answered, error.failures, "not_written") from error
-        stamp = await self._stamps.next(above=max(known.values(), default=0))
         if policy.is_available:
-            return await self._commit_available(key, draft, policy, stamp, known, seen)
+            return await self._commit_available(key, draft, policy, known, seen)
+        stamp = await self._stamps.next(above=max(known.values(), default=0))
         version = msgspec.structs.replace(draft, stamp=stamp)
         data = encode_record(Record.of(known, [version]))
         place = file_hash(key)
@@ -108,7 +108,7 @@ class Committer:
         return Receipt(version, list(fold.acked))
 
     async def _commit_available(
-        self, key: bytes, draft: Version, policy: QuorumPolicy, stamp: Stamp, known: Context, seen: Context | None
+        self, key: bytes, draft: Version, policy: QuorumPolicy, known: Context, seen: Context | None
     ) -> Receipt:
         """Store at any W nodes that are up, this one among them.
 
@@ -116,7 +116,7 @@ class Committer:
         record covers all that this actor ever wrote of the file.
         """
         place = file_hash(key)
-        held = decode_record(self._store.latest_record(key))
+        stamp, held = await self._stamp_above(key, join(known, seen or {}))
         is_owner = self._reach.me in self._reach.owners(place)
         stamp = self._actors.name(key, stamp, held.context, is_owner=is_owner)
         version = msgspec.structs.replace(draft, stamp=stamp)
@@ -131,6 +131,17 @@ class Committer:
             metrics.quorum_lost.labels("write").inc()
             raise WriteQuorumLost(policy.w, fold.acked, fold.failed)
         return Receipt(version, list(fold.acked))
+
+    async def _stamp_above(self, key: bytes, known: Context) -> tuple[Stamp, Record]:
+        """Return a stamp above what is known and held here, and what is held, both of this moment: what the new version
+        replaces must not bear a greater stamp than it."""
+        above = max(known.values(), default=0)
+        while True:
+            stamp = await self._stamps.next(above=above)
+            held = decode_record(self._store.latest_record(key))
+            if held.time_max < stamp.time:
+                return stamp, held
+            above = held.time_max
 
     async def _forward(self, key: bytes, draft: Version, policy: QuorumPolicy, seen: Context | None) -> Receipt:
         """Let the first reachable owner commit. Only one that certainly never got the request is passed over."""
