@@ -144,22 +144,27 @@ class RecordReader:
                 raise ReadQuorumLost(policy.r, fold.answered, fold.failed)
         plan = fold.plan()
         if policy.is_available:
-            self._finish_available(key, plan, fold)
-        elif plan.record.newest is not None and len(plan.holders) < policy.w:
+            return await self._finish_available(key, plan, fold, policy)
+        if plan.record.newest is not None and len(plan.holders) < policy.w:
             await self._repair_now(key, plan, policy.w)
         elif plan.stale:
             self._repair_later(key, plan)
         return plan.record
 
-    def _finish_available(self, key: bytes, plan: RepairPlan, fold: QuorumRead) -> None:
-        """Repair owners after the answer. Raises ReadQuorumLost when nothing was found and fewer than R owners said so:
-        a fallback that knows nothing proves nothing."""
-        owners = self._reach.owners(file_hash(key))
+    async def _finish_available(self, key: bytes, plan: RepairPlan, fold: QuorumRead, policy: QuorumPolicy) -> Record:
+        """Repair owners after the answer. A fallback that knows nothing proves nothing: unless R owners said so, all
+        nodes that are up are asked before that counts as lost."""
+        place = file_hash(key)
+        owners = self._reach.owners(place)
+        if plan.record.newest is None and sum(node in owners for node in fold.answered) < policy.r:
+            everybody = len(self._reach.standing(place))
+            if everybody > policy.r:
+                return await self.read(key, replace(policy, r=everybody))
+            raise ReadQuorumLost(policy.r, [node for node in fold.answered if node in owners], fold.failed)
         stale = tuple(node for node in plan.stale if node in owners)
-        if plan.record.newest is None and sum(node in owners for node in fold.answered) < fold.r:
-            raise ReadQuorumLost(fold.r, [node for node in fold.answered if node in owners], fold.failed)
         if stale:
             self._repair_later(key, RepairPlan(plan.record, plan.holders, stale))
+        return plan.record
 
     async def read_context(self, key: bytes, policy: QuorumPolicy, wall_ms: int) -> dict[str, int]:
         """Return the joined contexts of R owners: what a new version has to stand above. Raises ReadQuorumLost.

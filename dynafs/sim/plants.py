@@ -4,8 +4,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from dynafs.causality import Stamp
+from dynafs.causality import Context, Stamp
+from dynafs.causality.versions import join
 from dynafs.errors import DynafsError
+from dynafs.files import Record, Version
 from dynafs.ports import Answer, Hint, Reference
 from dynafs.quorum import QuorumWrite
 from dynafs.quorum.read import RepairPlan
@@ -18,6 +20,7 @@ from dynafs.replication.reaping import Reaper
 from dynafs.replication.records import RecordReader
 from dynafs.replication.refill import Refill
 from dynafs.replication.stamps import StampSource
+from dynafs.replication.writing import WriteRun
 from dynafs.storage.chunk_batch import ChunkBatch
 from dynafs.storage.disk import ChunkPlace
 from dynafs.storage.local import LocalStore
@@ -127,6 +130,20 @@ async def _serve_at_once(self: Reaper, body: bytes) -> Answer:
 
 _serve_reaping = Reaper.serve
 
+_stand_in_for = WriteRun._stand_in_for  # noqa: SLF001
+
+
+def _count_stand_ins(self: WriteRun, owner: str) -> None:
+    """Take a fallback's word for an owner's."""
+    self._is_sloppy = True
+    _stand_in_for(self, owner)
+
+
+def _replace_everything(self: Record, version: Version, seen: Context) -> Record:
+    """Write over what the client never saw."""
+    return Record.of(join(self.context, seen), [version])
+
+
 #: {name: [(class, method, its replacement)]}
 PLANTS: dict[str, list[tuple[type, str, Callable[..., Any]]]] = {
     "ack-before-fsync": [(SegmentFiles, "sync", _sync_nothing), (LocalStore, "_sync_index", _sync_nothing)],
@@ -145,6 +162,8 @@ PLANTS: dict[str, list[tuple[type, str, Callable[..., Any]]]] = {
         (Reaper, "_objections", _object_only_when_asked),
     ],
     "tombstone-reaped-early": [(Reaper, "reap", _reap_at_once), (Reaper, "serve", _serve_at_once)],
+    "fallback-counted-for-strong": [(WriteRun, "_stand_in_for", _count_stand_ins)],
+    "sibling-replaced-unseen": [(Record, "with_sibling", _replace_everything)],
     "hash-not-verified": [(LocalStore, "_verified", _believe_the_disk), (_ChunkRace, "_read_at", _believe_everybody)],
 }
 

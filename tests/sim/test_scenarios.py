@@ -47,6 +47,7 @@ def test_planted_bug_is_found(name: str) -> None:
         "commit-repeated": "duplicate-and-late-messages",
         "collected-on-silence": "abandoned-upload",
         "collected-without-grace": "upload-that-takes-very-long",
+        "fallback-counted-for-strong": "fallbacks-are-no-owners",
         "tombstone-reaped-early": "messages-later-than-the-delete",
         "hint-removed-before-ack": "hints-bring-back-what-was-missed",
     }.get(name)

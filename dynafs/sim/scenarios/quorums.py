@@ -64,6 +64,25 @@ async def write_quorum_lost_mid_write(stage: Stage) -> None:
     expect(stage.last("f") == seen, "two reads in a row see different values")
 
 
+@scenario(WorldOptions(nodes=6))
+async def fallbacks_are_no_owners(stage: Stage) -> None:
+    """Two of three owners are away and plenty of others are there. A strong write is refused all the same: those two
+    could be back before the hints are, and would not know of it."""
+    await stage.put("n1", "f", "old")
+    owners = stage.owners("f")
+    stage.world.cut_power(*owners[:2])
+    await asyncio.sleep(4.0)
+    expect(not await stage.put(stage.gateway("f"), "f", "new"), "a strong write was acknowledged by one owner")
+    expect(not await stage.get(stage.gateway("f"), "f"), "a strong read was answered by one owner")
+    stage.world.start()
+    await stage.world.wait_connected()
+    expect(await stage.get(stage.gateway("f"), "f"), "the file cannot be read though all owners are back")
+    for name in owners[:2]:
+        stage.world.nodes[name].platter.used_share = 0.96
+    await asyncio.sleep(1.0)
+    expect(not await stage.put(owners[2], "f", "newer"), "a write that two of three owners refused was acknowledged")
+
+
 @scenario()
 async def slow_replica(stage: Stage) -> None:
     """One owner's disk and links become hundreds of times slower. Reads and writes go on with the other two, fast.
