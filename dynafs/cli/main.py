@@ -14,6 +14,7 @@ import uvloop
 from dynafs import __version__
 from dynafs.cli import dev as dev_cluster
 from dynafs.cli.census import add_census_command
+from dynafs.cli.explain import add_explain_command
 from dynafs.cli.files import add_file_commands
 from dynafs.cli.jobs import add_job_commands
 from dynafs.cli.output import EXIT_USAGE, fail
@@ -33,6 +34,7 @@ app.add_typer(storage_app, name="storage", help="One node's data directory, whil
 add_file_commands(app)
 add_job_commands(app)
 add_census_command(app)
+add_explain_command(app)
 
 
 def _print_version(wanted: bool) -> None:

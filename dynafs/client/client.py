@@ -163,6 +163,11 @@ class DynafsClient:
         async with self._request("POST", path, query=query) as response:
             return await _json(response)
 
+    async def explain(self, bucket: str, path: str) -> dict[str, Any]:
+        """Return who holds what of a file, and what repair will do next."""
+        async with self._request("GET", f"/v1/explain/{_quoted(bucket, path)}") as response:
+            return await _json(response)
+
     async def census(self) -> dict[str, Any]:
         """Return what the node's last census counted."""
         async with self._request("GET", "/v1/census") as response:

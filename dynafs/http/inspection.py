@@ -6,7 +6,7 @@ import binascii
 import msgspec
 from aiohttp import web
 
-from dynafs.errors import NotFound, RequestInvalid
+from dynafs.errors import NotFound, ReadQuorumLost, RequestInvalid
 from dynafs.files import BucketPolicy, FileName
 from dynafs.files.manifest import CHUNK_ID_SIZE_BYTES, PAGE_CHUNKS, chunk_count
 from dynafs.files.name import check_bucket
@@ -91,6 +91,16 @@ class InspectionRoutes:
             "chunk_count": total, "record": await replication.inspector.holders(name, version),
             "chunks": chunks, "next": stop if stop < total else None,
         })  # fmt: skip
+
+    async def explain(self, name: FileName) -> web.StreamResponse:
+        """All there is to know of one file, whether or not it exists."""
+        replication = self._replication
+        try:
+            policy = replication.buckets.quorum(await replication.buckets.find(name.bucket))
+        except (NotFound, ReadQuorumLost):
+            policy = self._default
+        told = await replication.explainer.explain(name, policy)
+        return json_response({"seen_by": replication.settings.node.name, **msgspec.to_builtins(told)})
 
     async def chunk(self, request: web.BaseRequest, text: str) -> web.StreamResponse:
         """One chunk's verified bytes, from whichever owner has it."""

@@ -68,6 +68,9 @@ DOCUMENT: dict[str, Any] = {
         "/v1/metadata/{bucket}/{path}": {
             "get": _operation("Version, record holders and chunk whereabouts", {"200": "metadata"}, _FILE)
         },
+        "/v1/explain/{bucket}/{path}": {
+            "get": _operation("Who holds what of a file, why, and what happens next", {"200": "explanation"}, _FILE)
+        },
         "/v1/chunks/{id}": {
             "get": _operation("One chunk", {"200": "bytes"}, [_parameter("id", "path", "64 hexadecimal digits")])
         },

@@ -16,8 +16,9 @@ from dynafs.http.rendering import json_response
 from dynafs.observe import metrics
 from dynafs.replication.cluster import Replication
 
-_FILES, _METADATA, _CHUNKS, _BUCKETS, _LOCATE, _JOBS = (
+_FILES, _METADATA, _CHUNKS, _BUCKETS, _LOCATE, _JOBS, _EXPLAIN = (
     "/v1/files/", "/v1/metadata/", "/v1/chunks/", "/v1/buckets/", "/v1/ring/locate/", "/v1/jobs",
+    "/v1/explain/",
 )  # fmt: skip
 
 
@@ -53,10 +54,17 @@ class Router:
         if path.startswith(_CHUNKS):
             query_of(query, ())
             return await self._look.chunk(request, path[len(_CHUNKS) :])
-        if path.startswith(_LOCATE):
-            return await self._look.locate(file_name(path[len(_LOCATE) :]))
+        if path.startswith((_EXPLAIN, _LOCATE)):
+            return await self._route_place(path, query)
         answer = self._get_routes.get(path)
         return await answer(query) if answer is not None else _no_route(path)
+
+    async def _route_place(self, path: str, query: str) -> web.StreamResponse:
+        """Answer about a file that need not exist."""
+        query_of(query, ())
+        if path.startswith(_EXPLAIN):
+            return await self._look.explain(file_name(path[len(_EXPLAIN) :]))
+        return await self._look.locate(file_name(path[len(_LOCATE) :]))
 
     async def _route_files(self, request: web.BaseRequest, rest: str, query: str) -> web.StreamResponse:
         method = request.method
@@ -111,7 +119,7 @@ class Router:
         return json_response({"status": "ready" if is_ready else "no quorum"}, 200 if is_ready else 503)
 
     def _exists(self, path: str) -> bool:
-        return path in self._get_routes or path.startswith((_METADATA, _CHUNKS, _LOCATE))
+        return path in self._get_routes or path.startswith((_METADATA, _CHUNKS, _LOCATE, _EXPLAIN))
 
     def _not_allowed(self, request: web.BaseRequest, allowed: str) -> web.StreamResponse:
         error = MethodNotAllowed(f"{request.method} is not offered here; use {allowed}", allowed=allowed)

@@ -114,7 +114,7 @@ class _ChunkRace:
         self._reach, self._store, self._chunk_id, self._hedge_s = reach, store, chunk_id, hedge_s
         # A fallback may have a copy as well, and any good copy is right.
         spare = [node for node in reach.fallbacks(chunk_id) if reach.is_up(node)]
-        self._untried = reach.membership.nearest_first(reach.owners(chunk_id)) + spare
+        self._untried = reach.in_reading_order(reach.owners(chunk_id)) + spare
         self._running: dict[asyncio.Task[ChunkBytes], str] = {}
         #: {node: code}
         self.failures: dict[str, str] = {}
@@ -161,7 +161,12 @@ class _ChunkRace:
     async def _read_at(self, node: str) -> ChunkBytes:
         if node == self._reach.me:
             return await self._store.read_chunk(self._chunk_id)
-        answer: Answer = await self._reach.ask(node, ReadChunk(self._chunk_id), is_bulk=True)
+        asked_s = self._reach.loop.time()
+        try:
+            answer: Answer = await self._reach.ask(node, ReadChunk(self._chunk_id), is_bulk=True)
+        finally:
+            # Also when another was faster and this is not waited for any more.
+            self._reach.speeds.add(node, self._reach.loop.time() - asked_s)
         if (actual := chunk_id_of(answer.body)) != self._chunk_id:
             raise ChunkMismatch(self._chunk_id.hex(), actual.hex())
         return answer.body

@@ -12,6 +12,7 @@ from dynafs.replication.chunks import ChunkKeeper
 from dynafs.replication.collection import Collector
 from dynafs.replication.commit import Committer
 from dynafs.replication.compaction import Compactor
+from dynafs.replication.explain import Explainer
 from dynafs.replication.files import FileReader
 from dynafs.replication.handoff import Handoff
 from dynafs.replication.inspect import Inspector
@@ -97,6 +98,7 @@ class Replication:
         nodes = [member.node for member in ring.members]
         self.lister = Lister(self.reach, self.records, nodes, limits.listing_rows_max)
         self.inspector = Inspector(self.reach)
+        self.explainer = Explainer(self.reach, self.files, self.inspector)
 
     def start(self) -> None:
         """Begin what goes on in the background; peers can be called now."""

@@ -76,14 +76,17 @@ class Handoff:
         """A peer came up: give it what is kept for it."""
         self.job.hurry()
 
-    async def report(self) -> Answer:
-        """Tell how much is kept for whom."""
+    async def report(self, key: bytes = b"") -> Answer:
+        """Tell how much is kept for whom, of one file or of all."""
         targets = {}
         for target in self._reach.others:
             count, size_bytes, oldest_ms, after = 0, 0, 0, None
             while page := await self._store.scan_hints(target, after, PAGE_HINTS):
-                oldest_ms = min([one.since_ms for one in page] + ([oldest_ms] if count else []))
-                count, size_bytes, after = count + len(page), size_bytes + sum(one.size_bytes for one in page), page[-1]
+                after = page[-1]
+                for one in page:
+                    if not key or one.key == key:
+                        oldest_ms = min(oldest_ms, one.since_ms) if count else one.since_ms
+                        count, size_bytes = count + 1, size_bytes + one.size_bytes
             if count:
                 targets[target] = (count, size_bytes, oldest_ms)
         return Answer(HintCounts(targets))

@@ -1,10 +1,11 @@
 """Reaching owners: one way to ask any node, this one included, and one way to wait for a quorum of answers."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from dynafs.errors import DynafsError, PeerRefused
 from dynafs.ports import Answer, Body, Membership, Peers, RequestHandler
+from dynafs.replication.latency import PeerSpeeds
 from dynafs.ring import Ring, partition_of
 from dynafs.wire.messages import Request
 
@@ -29,10 +30,15 @@ class Reach:
         self._peers, self._handle_locally = peers, handle_locally
         self._stand_ins: dict[int, tuple[str, ...]] = {}
         self.loop = asyncio.get_running_loop()
+        self.speeds = PeerSpeeds(self.loop.time)
 
     def is_up(self, node: str) -> bool:
         """Return whether a node, this one included, can be asked."""
         return node == self.me or self.membership.is_up(node)
+
+    def in_reading_order(self, nodes: Sequence[str]) -> list[str]:
+        """Return nodes in the order in which a read should ask them: nearest first, slow ones last."""
+        return self.speeds.slow_last(self.membership.nearest_first(nodes))
 
     def owners(self, hash_bytes: bytes) -> tuple[str, ...]:
         """Return the owners of a key's hash or of a chunk's id, first choice first."""

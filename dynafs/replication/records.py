@@ -44,7 +44,7 @@ class _ReadRun:
         self._reach, self._key, self._hedge_s = reach, key, hedge_s
         self._whole, self._wall_ms = whole, wall_ms
         place = file_hash(key)
-        self._untried = reach.membership.nearest_first(reach.owners(place))
+        self._untried = reach.in_reading_order(reach.owners(place))
         if policy.is_available:
             # Owners first: a fallback has only what was written while they were away.
             standing = reach.standing(place)
@@ -52,6 +52,7 @@ class _ReadRun:
             self._untried += [node for node, owner in standing if owner]
         self.fold = QuorumRead(policy.r, self._untried)
         self.contexts: list[dict[str, int]] = []
+        self._asked_s: dict[str, float] = {}
         self._decided: asyncio.Future[None] = reach.loop.create_future()
         self._timers: list[asyncio.TimerHandle] = []
 
@@ -78,6 +79,7 @@ class _ReadRun:
             return
         node = self._untried.pop(0)
         whole, self._whole = self._whole, False
+        self._asked_s[node] = self._reach.loop.time()
         question = ReadRecord(self._key, whole, bool(self._wall_ms), self._wall_ms)
         self.follow(node, self._reach.ask(node, question), whole=whole)
 
@@ -89,6 +91,8 @@ class _ReadRun:
             future.add_done_callback(partial(self._on_answer, node, whole))
 
     def _on_answer(self, node: str, whole: bool, future: "asyncio.Future[Answer]") -> None:  # noqa: FBT001
+        if node != self._reach.me:
+            self._reach.speeds.add(node, self._reach.loop.time() - self._asked_s[node])
         try:
             self._fold_answer(node, future.result(), whole=whole)
         except (DynafsError, asyncio.CancelledError) as error:

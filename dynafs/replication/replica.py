@@ -116,7 +116,7 @@ class Replica:
             case ScanRecords():
                 return self._scan_records(request)
             case CountHints():
-                return self._handoff().report()
+                return self._handoff().report(request.key)
             case PullRecords():
                 if self.refill is None:
                     raise LocalProtocolError("this node does not refill others")

@@ -139,7 +139,9 @@ class ScannedRecords(Message, frozen=True):
 
 
 class CountHints(Message, frozen=True):
-    """What do you keep for others?"""
+    """What do you keep for others? key: of the file that is asked about, empty for all."""
+
+    key: bytes = b""
 
 
 class HintCounts(Message, frozen=True):
