@@ -33,9 +33,25 @@ def add_job_commands(app: typer.Typer) -> None:
     app.command()(hints)
 
 
-def jobs(url: UrlOption = DEFAULT_URL, token: TokenOption = "", as_json: JsonOption = False) -> None:
-    """Show what the node does in the background."""
-    found: dict[str, Any] = talk(url, token, lambda client: client.jobs(), as_json=as_json)
+def jobs(
+    limit: Annotated[
+        str, typer.Option("--limit", metavar="JOB=MIB", help="Limit a job to so many MiB/s; 0: its own pace.")
+    ] = "",
+    url: UrlOption = DEFAULT_URL,
+    token: TokenOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Show what the node does in the background, or change how fast."""
+    name, _, mib = limit.partition("=")
+    if limit and not (name and mib.isdigit()):
+        fail(f"--limit {limit!r}: use JOB=MIB, for example walk=10", EXIT_USAGE)
+
+    async def work(client: DynafsClient) -> dict[str, Any]:
+        if limit:
+            await client.act_on_job(name, "limit", bytes_per_s_max=str(int(mib) << 20))
+        return await client.jobs()
+
+    found = talk(url, token, work, as_json=as_json)
     if as_json:
         print_json(found)
         return

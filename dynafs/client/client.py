@@ -158,7 +158,10 @@ class DynafsClient:
             return await _json(response)
 
     async def act_on_job(self, name: str, action: str, **query: str) -> dict[str, Any]:
-        """Start, pause or resume a background job; return its status. query: deep="true" for a census."""
+        """Start, pause, resume or limit a background job; return its status.
+
+        query: deep="true" for a census, bytes_per_s_max="N" for a limit.
+        """
         path = f"/v1/jobs/{quote(name, safe='')}/{quote(action, safe='')}"
         async with self._request("POST", path, query=query) as response:
             return await _json(response)

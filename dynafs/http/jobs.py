@@ -4,10 +4,12 @@ import msgspec
 from aiohttp import web
 
 from dynafs.errors import NotFound, RequestInvalid
+from dynafs.http.asking import whole_number
 from dynafs.http.rendering import json_response
 from dynafs.replication.cluster import Replication
+from dynafs.replication.job import Job
 
-ACTIONS = ("start", "pause", "resume")
+ACTIONS = ("start", "pause", "resume", "limit")
 
 
 class JobRoutes:
@@ -44,16 +46,28 @@ class JobRoutes:
         return json_response({"seen_by": self._replication.settings.node.name, "number": job.status.runs, **told})
 
     async def act(self, rest: str, query: dict[str, str]) -> web.StreamResponse:
-        """Start, pause or resume a job. rest: NAME/ACTION."""
+        """Start, pause, resume or limit a job. rest: NAME/ACTION."""
         name, _, action = rest.partition("/")
-        if name == "census":
-            self._replication.census.is_deep = query.get("deep") == "true"
-        elif query:
-            raise RequestInvalid("deep", "only a census can be deep")
         job = self._replication.jobs.get(name)
         if job is None:
             raise NotFound("job", name[:200])
         if action not in ACTIONS:
             raise RequestInvalid("action", f"use one of {', '.join(ACTIONS)}")
-        {"start": job.start_now, "pause": job.pause, "resume": job.resume}[action]()
+        if "deep" in query and (name, action) != ("census", "start"):
+            raise RequestInvalid("deep", "only a census that starts can be deep")
+        if ("bytes_per_s_max" in query) != (action == "limit"):
+            raise RequestInvalid("bytes_per_s_max", "use it with the action limit, and only there")
+        if action == "limit":
+            self._limit(job, query)
+        else:
+            if name == "census" and action == "start":
+                self._replication.census.is_deep = query.get("deep") == "true"
+            {"start": job.start_now, "pause": job.pause, "resume": job.resume}[action]()
         return json_response(msgspec.to_builtins(job.status), 202)
+
+    @staticmethod
+    def _limit(job: Job, query: dict[str, str]) -> None:
+        """Set a job's pace, or with 0 leave it to the job again."""
+        if job.status.bytes_per_s_max is None:
+            raise RequestInvalid("bytes_per_s_max", f"{job.status.name} has no pace to limit")
+        job.limit(whole_number(query, "bytes_per_s_max", 0, 1 << 40) or None)

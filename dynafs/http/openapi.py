@@ -84,9 +84,9 @@ DOCUMENT: dict[str, Any] = {
         "/v1/jobs": {"get": _operation("What the node does in the background", {"200": "jobs"}, [])},
         "/v1/jobs/{name}/{action}": {
             "post": _operation(
-                "Start, pause or resume a job", {"202": "its status"},
+                "Start, pause, resume or limit a job", {"202": "its status"},
                 [_parameter("name", "path", "handoff, walk, scrub, collection, compaction or census"),
-                 _parameter("action", "path", "start, pause or resume")],
+                 _parameter("action", "path", "start, pause, resume or limit")],
             )
         },
         "/healthz": {"get": _operation("Alive", {"200": "yes"}, [])},

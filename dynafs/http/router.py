@@ -92,7 +92,7 @@ class Router:
 
     async def _route_job(self, request: web.BaseRequest, rest: str, query: str) -> web.StreamResponse:
         if request.method == "POST" and rest:
-            return await self._jobs.act(rest, query_of(query, ("deep",)))
+            return await self._jobs.act(rest, query_of(query, ("deep", "bytes_per_s_max")))
         query_of(query, ())
         if request.method in ("GET", "HEAD") and not rest:
             return await self._jobs.show()

@@ -73,7 +73,7 @@ class Compactor:
         """Empty a sealed segment and remove it; return whether that could be done."""
         try:
             for chunk in chunks:
-                await job.step(chunk.size_bytes / RATE_BYTES_PER_S_MAX)
+                await job.step(job.pace_s(chunk.size_bytes, RATE_BYTES_PER_S_MAX))
                 await self._store.move_chunk(chunk.chunk_id, segment)
                 job.status.items += 1
             if segment in self._store.pinned_segments():

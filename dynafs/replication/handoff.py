@@ -105,7 +105,7 @@ class Handoff:
     async def _deal_with(self, job: Job, hint: Hint) -> bool:
         """Hand over one hint if its target is up, give it up if it is too old; return whether it is gone."""
         is_up = self._reach.is_up(hint.target)
-        await job.step(hint.size_bytes / RATE_BYTES_PER_S_MAX if is_up else 0.0)
+        await job.step(job.pace_s(hint.size_bytes, RATE_BYTES_PER_S_MAX) if is_up else 0.0)
         is_old = not hint.is_counted and not 0 <= self._clock.wall_ms() - hint.since_ms <= self._age_ms
         try:
             if is_up and await self._give(hint):

@@ -37,6 +37,8 @@ class Job:
         self._next_s = self._due_s()
         self._news = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        #: set by an operator, instead of the job's own pace
+        self._limit_bytes_per_s: int | None = None
         #: whether somebody waits for the present run, or the next one
         self.is_asked_for = False
 
@@ -75,6 +77,16 @@ class Job:
     def jittered(self, pause_s: float) -> float:
         """Return something between half and one and a half of it, so that nodes do not work in step."""
         return pause_s * (0.5 + self._clock.random_bytes(1)[0] / 255)
+
+    def pace_s(self, size_bytes: int, bytes_per_s: int) -> float:
+        """Return how long this much work may take at the job's own pace, or at the one that an operator set."""
+        self.status.bytes_per_s_max = self._limit_bytes_per_s or bytes_per_s
+        return size_bytes / self.status.bytes_per_s_max
+
+    def limit(self, bytes_per_s: int | None) -> None:
+        """Set the pace from now on; None leaves it to the job."""
+        self._limit_bytes_per_s = bytes_per_s
+        self.status.bytes_per_s_max = bytes_per_s or self.status.bytes_per_s_max
 
     def note(self, error: DynafsError) -> None:
         """Remember what went wrong; the job goes on."""

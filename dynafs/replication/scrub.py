@@ -36,6 +36,7 @@ class Scrubber:
     def __init__(self, store: Store, keeper: ChunkKeeper, clock: Clock, period_s: float) -> None:
         self._store, self._keeper, self._period_s = store, keeper, period_s
         self.job = Job("scrub", self._scrub, clock, period_s / 100)
+        self.job.status.bytes_per_s_max = RATE_BYTES_PER_S_MIN
 
     async def _scrub(self, job: Job) -> None:
         total_bytes = await self._total_bytes(job)
@@ -43,7 +44,7 @@ class Scrubber:
         while True:
             page = await self._store.scan_chunks(after, PAGE_CHUNKS)
             for chunk in page:
-                await job.step(chunk.size_bytes / self._rate(job, total_bytes))
+                await job.step(job.pace_s(chunk.size_bytes, self._rate(job, total_bytes)))
                 await self._check(job, chunk.chunk_id)
                 unsaved_bytes += chunk.size_bytes
             if len(page) < PAGE_CHUNKS:
@@ -57,8 +58,7 @@ class Scrubber:
 
     def _rate(self, job: Job, total_bytes: int) -> int:
         least = RATE_ASKED_FOR_BYTES_PER_S_MIN if job.is_asked_for else RATE_BYTES_PER_S_MIN
-        job.status.bytes_per_s_max = max(least, int(total_bytes / self._period_s))
-        return job.status.bytes_per_s_max
+        return max(least, int(total_bytes / self._period_s))
 
     async def _total_bytes(self, job: Job) -> int:
         total_bytes, after = 0, b""

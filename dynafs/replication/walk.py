@@ -46,6 +46,8 @@ log = get_logger()
 
 #: Records compared with one question.
 PAGE_RECORDS = 128
+#: Pace of giving chunks to owners that lack them.
+RATE_BYTES_PER_S_MAX = 64 << 20
 
 
 class _Lack(NamedTuple):
@@ -76,6 +78,7 @@ class Walker:
         self._files, self._keeper = files, keeper
         self._after_return_s = after_return_s
         self.job = Job("walk", self._walk, clock, interval_s)
+        self.job.status.bytes_per_s_max = RATE_BYTES_PER_S_MAX
 
     def on_peer_up(self) -> None:
         """Walk soon: a peer may have missed something."""
@@ -171,6 +174,7 @@ class Walker:
     async def _give(self, lack: _Lack, key: bytes, version: Version) -> None:
         with await self._files.take(version.manifest.chunk_size_bytes if version.manifest else 0):
             body = await self._keeper.look(lack.chunk_id)
+            await self.job.step(self.job.pace_s(len(body), RATE_BYTES_PER_S_MAX))
             request = StoreChunk(lack.chunk_id, version.upload_id, key)
             await self._reach.ask(lack.node, request, body, is_bulk=True)
         self.job.status.mended += 1

@@ -149,7 +149,36 @@ async def test_jobs_and_scrub_commands(cluster) -> None:
     assert "scrub" in out
     code, out, _ = await dynafs("scrub", "pause", "--url", url)
     assert (code, "paused" in out) == (0, True)
+    code, out, _ = await dynafs("jobs", "--limit", "walk=3", "--url", url)
+    assert (code, "3.0 MiB/s" in out) == (0, True)
+    assert (await dynafs("jobs", "--limit", "walk", "--url", url))[0] == 2
+    assert (await dynafs("jobs", "--limit", "census=1", "--url", url))[0] == 1
     code, out, _ = await dynafs("scrub", "start", "--url", url, "--json")
     assert (code, '"is_paused": false' in out) == (0, True)
     code, _, err = await dynafs("scrub", "dance", "--url", url)
     assert (code, "use start, pause, resume or status" in err) == (2, True)
+
+
+async def test_census_explain_and_hints_commands(cluster, tmp_path: Path) -> None:
+    """What is whole exits with 0; what is not says what is missing, and what happens next."""
+    url, source = cluster.url(), tmp_path / "f"
+    source.write_bytes(os.urandom(2_500_000))
+    assert (await dynafs("put", source, "demo/f", url=url))[0] == 0
+    code, out, _ = await dynafs("census", "--deep", url=url)
+    assert (code, "everything has all its copies" in out) == (0, True)
+    code, out, _ = await dynafs("explain", "demo/f", url=url)
+    assert (code, "nothing: all owners hold all of it" in out) == (0, True)
+    code, out, _ = await dynafs("hints", url=url)
+    assert (code, out.strip()) == (0, "nothing is kept for other nodes")
+    await cluster.stop("n3")
+    code, out, _ = await dynafs("census", url=url)
+    assert (code, "2 of 3  demo/f  record  n3 peer_unreachable" in out) == (1, True)
+    code, out, _ = await dynafs("census", "--json", url=url)
+    report = json.loads(out)
+    assert (code, report["files"], report["chunks"]) == (1, {"2": 1}, {"2": 3})
+    code, out, _ = await dynafs("explain", "demo/f", url=url)
+    assert (code, "n3 is away: a walk brings it up to date when it is back." in out) == (0, True)
+    assert (await dynafs("explain", "demo/none", url=url))[0] == 1
+    assert (await dynafs("hints", "wait", "--timeout", "0", url=url))[0] == 1
+    code, _, err = await dynafs("hints", "dance", url=url)
+    assert (code, "use status, wait, pause, resume" in err) == (2, True)
