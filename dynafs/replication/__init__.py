@@ -10,6 +10,10 @@ hold, and before it answers makes sure that W owners hold what it returns. Chunk
 hash, so any good copy will do. A replica (`replica`) never takes part in decisions: it verifies, merges, stores, and
 answers.
 
+Rule (available mode): n nodes that are up stand for the owners, and W of them will do; a fallback that counts keeps its
+copy until it is handed over. Versions written side by side lose to the greatest stamp, or stay (`keep-both`) until a
+client that has seen them writes again.
+
 Once a record was offered to any node its fate may be unknown, and the error says so; it is never tried again with
 another stamp, which could bring it back after a later write.
 
