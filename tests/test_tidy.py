@@ -79,7 +79,22 @@ def test_readme_commands_exist() -> None:
     """Every dynafs and tools/dev command of the README is one that the command has."""
     text = (ROOT / "README.md").read_text()
     commands = set(re.findall(r"^\s*(?:\.venv/bin/)?dynafs ([a-z-]+)", text, re.MULTILINE))
-    assert commands <= {"serve", "dev", "put", "get", "ls", "stat", "rm", "ring", "storage", "jobs", "scrub"}
+    assert commands <= {
+        "serve",
+        "dev",
+        "put",
+        "get",
+        "ls",
+        "stat",
+        "rm",
+        "ring",
+        "storage",
+        "jobs",
+        "scrub",
+        "hints",
+        "census",
+        "explain",
+    }
     tool = (ROOT / "tools/dev").read_text()
     for name in set(re.findall(r"tools/dev ([a-z-]+)", text)):
         assert name in tool, name

@@ -47,23 +47,34 @@ class Replication:
         membership: Membership,
     ) -> None:
         """generation: of the data directory; a node that lost its disk comes back with another, as another actor."""
-        cluster, limits, timeouts = settings.cluster, settings.limits, settings.timeouts
-        hedge_min_s = timeouts.hedge_min_ms / 1000
         self.settings, self.ring, self.membership = settings, ring, membership
-        actor = f"{settings.node.name}-{generation}"
-        stamps = StampSource(HybridClock(actor, store.clock_ceiling()), clock, store, cluster.max_clock_skew_ms)
-        healing = settings.healing
-        keeper = ReferenceKeeper(store, clock, healing.reference_age_s)
-        self.replica = Replica(store, stamps, keeper, limits.listing_rows_max)
-        self.reach = Reach(settings.node.name, ring, peers, membership, self.replica.handle, timeouts.request_s)
+        self._clock, self._store = clock, store
+        self._compose_replica(generation, peers)
+        self._compose_requests()
+        self._compose_healing()
+
+    def _compose_replica(self, generation: str, peers: Peers) -> None:
+        """What answers peers, and what reaches them."""
+        settings, clock, store = self.settings, self._clock, self._store
+        hedge_min_s = settings.timeouts.hedge_min_ms / 1000
+        hybrid = HybridClock(f"{settings.node.name}-{generation}", store.clock_ceiling())
+        stamps = StampSource(hybrid, clock, store, settings.cluster.max_clock_skew_ms)
+        keeper = ReferenceKeeper(store, clock, settings.healing.reference_age_s)
+        self.replica = Replica(store, stamps, keeper, settings.limits.listing_rows_max)
+        self.reach = Reach(
+            settings.node.name, self.ring, peers, self.membership, self.replica.handle, settings.timeouts.request_s
+        )
         self.records = RecordReader(self.reach, LatencyTracker(hedge_min_s))
         self.chunks = ChunkKeeper(self.reach, store, LatencyTracker(hedge_min_s))
         self.committer = Committer(self.reach, self.records, store, stamps, clock)
         self.replica.committer = self.committer.serve
         self.refill = Refill(self.reach, store, generation, partial(self.replica.merge_record, is_old=True))
         self.replica.refill = self.refill
-        self.buckets = Buckets(self.records, self.committer, cluster.n, settings.bucket_policy)
-        wait_s = limits.admission_timeout_s
+
+    def _compose_requests(self) -> None:
+        """What serves clients."""
+        cluster, limits, wait_s = self.settings.cluster, self.settings.limits, self.settings.limits.admission_timeout_s
+        self.buckets = Buckets(self.records, self.committer, cluster.n, self.settings.bucket_policy)
         self.seats = ByteBudget("upload seat", limits.upload_seat_bytes, wait_s)
         self.sending = ByteBudget("upload send", limits.upload_send_bytes, wait_s)
         self.downloads = ByteBudget("download", limits.download_bytes, wait_s)
@@ -71,9 +82,18 @@ class Replication:
         self.references = ReferenceSender(self.reach, self.files)
         self.replica.on_replaced = self.references.replaced
         self.uploader = Uploader(
-            self.committer, self.chunks, self.references, store.check_room, clock, self.seats, self.sending,
-            cluster.inline_limit_bytes, limits.upload_chunks_in_flight, healing.collection_grace_s / 2,
+            self.committer, self.chunks, self.references, self._store.check_room, self._clock, self.seats,
+            self.sending, cluster.inline_limit_bytes, limits.upload_chunks_in_flight,
+            self.settings.healing.collection_grace_s / 2,
         )  # fmt: skip
+        nodes = [member.node for member in self.ring.members]
+        self.lister = Lister(self.reach, self.records, nodes, limits.listing_rows_max)
+        self.inspector = Inspector(self.reach)
+        self.explainer = Explainer(self.reach, self.files, self.inspector)
+
+    def _compose_healing(self) -> None:
+        """What goes on in the background."""
+        healing, clock, store = self.settings.healing, self._clock, self._store
         self.handoff = Handoff(
             self.reach, store, clock, interval_s=healing.handoff_interval_s,
             age_s=healing.hint_age_s, size_bytes_max=healing.hints_size_bytes_max,
@@ -95,10 +115,6 @@ class Replication:
         self.collector.on_collected = self.compactor.job.hurry
         self.census = Census(self.reach, self.files, clock)
         self.watch = PeerWatch(self.reach, (self.handoff.on_peer_up, self.walker.on_peer_up))
-        nodes = [member.node for member in ring.members]
-        self.lister = Lister(self.reach, self.records, nodes, limits.listing_rows_max)
-        self.inspector = Inspector(self.reach)
-        self.explainer = Explainer(self.reach, self.files, self.inspector)
 
     def start(self) -> None:
         """Begin what goes on in the background; peers can be called now."""

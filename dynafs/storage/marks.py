@@ -50,8 +50,10 @@ class DiskMarks:
         used = 1 - self._free_bytes / self._total_bytes
         level = next((mark for mark, share in reversed(self._marks.items()) if used >= share), "")
         if level != self._level:
-            event = "disk.filled" if self._marks.get(level, 0.0) > self._marks.get(self._level, 0.0) else "disk.freed"
-            log.warning(event, mark=level, was=self._level, free_bytes=self._free_bytes)
+            if self._marks.get(level, 0.0) > self._marks.get(self._level, 0.0):
+                log.warning("disk.filled", mark=level, free_bytes=self._free_bytes)
+            else:
+                log.warning("disk.freed", mark=level, free_bytes=self._free_bytes)
             self._level = level
         return level
 

@@ -47,6 +47,8 @@ def test_planted_bug_is_found(name: str) -> None:
         "commit-repeated": "duplicate-and-late-messages",
         "collected-on-silence": "abandoned-upload",
         "collected-without-grace": "upload-that-takes-very-long",
+        "one-node-counted-twice": "write-quorum-lost-mid-write",
+        "empty-disk-answers": "lost-disk",
         "fallback-counted-for-strong": "fallbacks-are-no-owners",
         "tombstone-reaped-early": "messages-later-than-the-delete",
         "hint-removed-before-ack": "hints-bring-back-what-was-missed",
