@@ -44,6 +44,11 @@ class Version(msgspec.Struct, frozen=True, array_like=True):
         """Whether this version has contents; a tombstone has none."""
         return self.kind is VersionKind.FILE
 
+    @property
+    def contents(self) -> tuple[object, ...]:
+        """What two versions share that no reader could tell apart."""
+        return (self.kind, self.etag, self.size_bytes, self.content_type, tuple(self.metadata.items()))
+
 
 class Record(VersionSet[Version]):
     """All a replica knows of one file."""
@@ -57,29 +62,28 @@ class Record(VersionSet[Version]):
 
     @property
     def files(self) -> tuple[Version, ...]:
-        """The versions that have contents: more than one are siblings."""
-        return tuple(version for version in self.versions if version.is_file)
+        """The versions that have contents, the latest of each contents: more than one are siblings."""
+        different: dict[object, Version] = {}
+        for version in self.versions:
+            if version.is_file:
+                different.setdefault(version.contents, version)
+        return tuple(different.values())
 
     def resolved(self) -> Self:
         """Return the record after its bucket's policy judged what stands side by side: the last writer wins, or all
-        stay but those that only repeat the contents of a later one."""
-        if len(self.versions) < 2:
+        stay."""
+        if len(self.versions) < 2 or self.versions[0].keeps_both:
             return self
-        if not self.versions[0].keeps_both:
-            return self.last_writer_wins()
-        different = {
-            (v.kind, v.etag, v.size_bytes, v.content_type, tuple(v.metadata.items())): v
-            for v in reversed(self.versions)
-        }
-        return type(self)(self.context, tuple(sorted(different.values(), key=lambda v: v.stamp, reverse=True)))
+        return self.last_writer_wins()
 
     def with_sibling(self, version: Version, seen: Context) -> Self:
-        """Return the record after a write that has seen only `seen`: the rest of what stands here stays beside it.
+        """Return the record after a write that has seen only `seen`: the rest stays beside it unless it has the same
+        contents.
 
         Only for the node whose actor stamps the version, over all that actor ever wrote of the file: its entry of the
         context covers all of that (Almeida et al., dotted version vector sets, 2014).
         """
-        kept = [one for one in self.versions if not covers(seen, one.stamp)]
+        kept = [one for one in self.versions if not covers(seen, one.stamp) and one.contents != version.contents]
         return type(self).of(join(self.context, seen), [*kept, version])
 
 

@@ -1,0 +1,116 @@
+"""Small choices that replication makes: names of actors, order of peers, pace of jobs, marks of disks."""
+
+import asyncio
+import random
+
+import pytest
+
+from dynafs.causality import Stamp
+from dynafs.config import StorageSettings
+from dynafs.errors import PolicyRefused, StoreFull
+from dynafs.quorum import QuorumPolicy
+from dynafs.replication.actors import ActorNames
+from dynafs.replication.job import Job
+from dynafs.replication.latency import FORGOTTEN_S, PeerSpeeds
+from dynafs.sim.clock import SimClock
+from dynafs.sim.loop import run_virtually
+from dynafs.storage.marks import BELIEVED_S, DiskMarks
+
+
+def test_actor_is_kept_as_long_as_what_is_held_covers_it() -> None:
+    """An owner stamps under its own name; a fallback that let its copy go takes a new one."""
+    names = ActorNames()
+    assert names.name(b"k", Stamp(1, "a"), {}, is_owner=True) == Stamp(1, "a")
+    assert names.name(b"k", Stamp(2, "a"), {"a": 1}, is_owner=True) == Stamp(2, "a")
+    assert names.name(b"k", Stamp(3, "a"), {"a": 1}, is_owner=True).actor != "a"
+    first = names.name(b"f", Stamp(4, "a"), {}, is_owner=False)
+    assert first.actor != "a"
+    assert names.name(b"f", Stamp(5, "a"), {first.actor: 4}, is_owner=False).actor == first.actor
+    assert names.name(b"f", Stamp(6, "a"), {}, is_owner=False).actor not in ("a", first.actor)
+
+
+def test_slow_peer_is_asked_last_until_it_is_forgotten() -> None:
+    """Order is kept among the others; one fast answer after a while does not need to be believed at once."""
+    now_s = 0.0
+    speeds = PeerSpeeds(lambda: now_s)
+    assert speeds.slow_last(["n2", "n3"]) == ["n2", "n3"]
+    speeds.add("n2", 0.5)
+    speeds.add("n3", 0.001)
+    assert speeds.slow_last(["n1", "n2", "n3"]) == ["n1", "n3", "n2"]
+    now_s = FORGOTTEN_S + 1
+    assert speeds.slow_last(["n1", "n2", "n3"]) == ["n1", "n2", "n3"]
+
+
+def test_small_differences_do_not_reorder_peers() -> None:
+    """Within a few milliseconds nearness decides."""
+    speeds = PeerSpeeds(lambda: 0.0)
+    speeds.add("n2", 0.004)
+    speeds.add("n3", 0.0001)
+    assert speeds.slow_last(["n2", "n3"]) == ["n2", "n3"]
+
+
+def test_available_quorums_need_not_overlap_and_may_be_lowered() -> None:
+    """But stay within the number of copies."""
+    policy = QuorumPolicy(3, 1, 1, is_available=True)
+    policy.check()
+    assert QuorumPolicy(3, 2, 2, is_available=True).override(1, None).r == 1
+    with pytest.raises(PolicyRefused):
+        policy.override(4, None)
+
+
+def test_job_hurried_while_it_runs_runs_again() -> None:
+    """What was asked for during a run is not forgotten; a limit changes the pace at once."""
+    starts: list[float] = []
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+
+        async def work(job: Job) -> None:
+            starts.append(loop.time())
+            await job.step(job.pace_s(100, 100))
+
+        job = Job("work", work, SimClock(loop.time, random.Random(1)), None)
+        job.start()
+        await asyncio.sleep(50)
+        assert starts == []
+        job.hurry()
+        await asyncio.sleep(0.5)
+        job.hurry()
+        job.limit(10)
+        await asyncio.sleep(50)
+        assert len(starts) == 2
+        assert job.status.bytes_per_s_max == 10
+        await job.close()
+
+    run_virtually(main())
+
+
+def test_marks_follow_the_disk_and_what_was_written_since() -> None:
+    """Reached by writing, lifted by space that somebody else freed."""
+
+    class Disk:
+        free_bytes = 150
+
+        def room_bytes(self) -> tuple[int, int]:
+            return 1000, self.free_bytes
+
+    async def main() -> None:
+        disk = Disk()
+        marks = DiskMarks(disk, StorageSettings(soft_mark=0.9, hard_mark=0.95, reserve_mark=0.98))
+        marks.check(is_for_others=True)
+        marks.add(60)
+        with pytest.raises(StoreFull, match="soft"):
+            marks.check(is_for_others=True)
+        marks.check()
+        marks.add(50)
+        with pytest.raises(StoreFull, match="hard"):
+            marks.check()
+        marks.check_reserve()
+        marks.add(30)
+        with pytest.raises(StoreFull, match="reserve"):
+            marks.check_reserve()
+        disk.free_bytes = 500
+        await asyncio.sleep(2 * BELIEVED_S)
+        marks.check(is_for_others=True)
+
+    run_virtually(main())
