@@ -11,6 +11,7 @@ from dynafs.causality import Context, Stamp
 from dynafs.causality.versions import join
 from dynafs.errors import (
     DynafsError,
+    Overloaded,
     PeerError,
     PeerRefused,
     PeerUnreachable,
@@ -37,6 +38,8 @@ COMMIT_ID_SIZE_BYTES = 16
 REMEMBERED_MAX = 4096
 #: Versions that may stand beside each other; then somebody has to resolve them.
 SIBLINGS_MAX = 32
+#: Stamps tried while others write the same file in between.
+STAMP_ATTEMPTS_MAX = 8
 #: Stands in a version until the commit stamps it.
 UNSTAMPED = Stamp(0, "")
 
@@ -136,12 +139,13 @@ class Committer:
         """Return a stamp above what is known and held here, and what is held, both of this moment: what the new version
         replaces must not bear a greater stamp than it."""
         above = max(known.values(), default=0)
-        while True:
+        for _ in range(STAMP_ATTEMPTS_MAX):
             stamp = await self._stamps.next(above=above)
             held = decode_record(self._store.latest_record(key))
             if held.time_max < stamp.time:
                 return stamp, held
             above = held.time_max
+        raise Overloaded("the file is being written faster than a version can be stamped")
 
     async def _forward(self, key: bytes, draft: Version, policy: QuorumPolicy, seen: Context | None) -> Receipt:
         """Let the first reachable owner commit. Only one that certainly never got the request is passed over."""

@@ -76,7 +76,7 @@ def draw_plan(seed: int) -> Plan:
     available: dict[str, Literal["last-writer-wins", "keep-both"]] = {}
     if rng.random() < 0.5:
         available = {"loose": "last-writer-wins", "both": "keep-both"}
-        buckets |= {name: rng.choice([(1, 2), (2, 2), (2, 3), (1, 1)]) for name in available}
+        buckets |= {name: rng.choice([(1, 2), (2, 2), (2, 3)]) for name in available}
     clients = tuple(_draw_client(rng, options, names, buckets, duration_s) for _ in range(rng.randint(2, 6)))
     w_min = min(w for _, w in buckets.values())
     return Plan(options, buckets, clients, _draw_faults(rng, names, duration_s, w_min), available)

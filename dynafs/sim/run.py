@@ -87,10 +87,9 @@ def run_script(
             await world.wait_connected()
             await script(world, history)
             await settle(world, history)
-            for checker in all_checkers(faults):
-                checker.check(world, history)
-            if watch.done():
-                watch.result()
+            _check_all(faults, world, history, watch)
+            await clear_up(world, history)
+            _check_all(faults, world, history, watch)
         except SimulationError as error:
             outcome.checker, outcome.failure = str(error.evidence.get("checker", error.code)), error.message
             if world.crashes:
@@ -105,6 +104,13 @@ def run_script(
     with sealed():
         run_virtually(main())
     return outcome
+
+
+def _check_all(faults: list[str], world: World, history: History, watch: "asyncio.Task[None]") -> None:
+    for checker in all_checkers(faults):
+        checker.check(world, history)
+    if watch.done():
+        watch.result()
 
 
 async def _make_buckets(world: World, plan: Plan) -> None:
@@ -159,6 +165,11 @@ async def settle(world: World, history: History) -> None:
     await _read_all(world, history)
     # Reading finds what had rotted unseen, and puts good copies in its place.
     await _wait_for(Converged(), CONVERGE_MAX_S, world, history)
+    await _wait_quiet(world)
+
+
+async def clear_up(world: World, history: History) -> None:
+    """Have a node count what there is, then wait until everything is gone that nothing uses any more."""
     await _take_census(world)
     await _wait_for(NothingWasted(), COLLECT_MAX_S, world, history)
     if world.options.seed % TOMBSTONES_EVERY == 0:

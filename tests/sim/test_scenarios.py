@@ -47,6 +47,7 @@ def test_planted_bug_is_found(name: str) -> None:
         "commit-repeated": "duplicate-and-late-messages",
         "collected-on-silence": "abandoned-upload",
         "collected-without-grace": "upload-that-takes-very-long",
+        "hash-not-verified": "bit-rot-on-one-copy",
         "one-node-counted-twice": "write-quorum-lost-mid-write",
         "empty-disk-answers": "lost-disk",
         "fallback-counted-for-strong": "fallbacks-are-no-owners",
@@ -60,7 +61,7 @@ def test_planted_bug_is_found(name: str) -> None:
 
 def test_failing_plan_is_made_smaller() -> None:
     """What is left still fails, with less of everything."""
-    name = "read-without-repair"
+    name = "stamp-not-raised"
     with planted(name):
         seed, checker = next(
             (seed, outcome.checker) for seed in range(200) if (outcome := run_plan(draw_plan(seed))).failure
