@@ -195,9 +195,10 @@ class ChunkBatch:
 
     def _drop(self, write: DropReference) -> None:
         chunk_id, upload_id = write.chunk_id, write.upload_id
-        if self._reference(chunk_id, upload_id) != write.value:
+        row, value = chunk_id + upload_id, self._reference(chunk_id, upload_id)
+        if value is None or decode_reference(row, value) != decode_reference(row, write.value):
             return
-        self.writes.delete("references", chunk_id + upload_id)
+        self.writes.delete("references", row)
         self._references.setdefault(chunk_id, {})[upload_id] = None
         if next(self._references_to(chunk_id), None) is None:
             self.writes.delete("chunks", chunk_id)

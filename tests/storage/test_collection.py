@@ -96,3 +96,15 @@ async def test_segment_of_a_bad_copy_is_pinned_until_a_good_one_came(box) -> Non
     assert store.pinned_segments() == {segment}
     await put(store, body)
     assert store.pinned_segments() == set()
+
+
+async def test_reference_without_a_time_is_read_and_can_go(box) -> None:
+    """As they were written by earlier versions: the key alone."""
+    store = box.open()
+    chunk_id = await put(store, b"contents")
+    old = store._index.batch()
+    old.put("references", chunk_id + FIRST, KEY)
+    store._index.apply(old)
+    assert store.reference(chunk_id, FIRST) == (chunk_id, FIRST, KEY, 0)
+    await store.drop_reference(store.reference(chunk_id, FIRST))
+    assert store.chunk_state(chunk_id) == "missing"
