@@ -51,6 +51,7 @@ def test_planted_bug_is_found(name: str) -> None:
         "one-node-counted-twice": "write-quorum-lost-mid-write",
         "empty-disk-answers": "lost-disk",
         "fallback-counted-for-strong": "fallbacks-are-no-owners",
+        "tombstone-reaped-on-silence": "node-away-for-a-while",
         "tombstone-reaped-early": "messages-later-than-the-delete",
         "hint-removed-before-ack": "hints-bring-back-what-was-missed",
     }.get(name)

@@ -76,6 +76,8 @@ async def node_away_for_a_while(stage: Stage) -> None:
     expect(await stage.put("n1", "overwritten", "overwritten.2", LARGE), "two owners of three cannot overwrite")
     expect(await stage.put("n2", "new", "new.1", LARGE), "two owners of three cannot write")
     expect(await stage.client.delete("n1", Target("demo", "deleted")), "two owners of three cannot delete")
+    # Long enough for a walk, which must not forget the delete meanwhile.
+    await asyncio.sleep(40.0)
     stage.world.start("n3")
     await stage.world.wait_connected()
     for _ in range(60):
