@@ -70,12 +70,14 @@ async def founding_without_one_member(stage: Stage) -> None:
 @scenario()
 async def node_away_for_a_while(stage: Stage) -> None:
     """A node misses writes, overwrites and deletes. When it is back it learns of them though nobody reads anything."""
-    for name in ("kept", "overwritten", "deleted"):
+    deleted = ["deleted", "deleted too", "deleted also", "deleted as well"]
+    for name in ("kept", "overwritten", *deleted):
         await stage.put("n1", name, f"{name}.1", LARGE)
     stage.world.cut_power("n3")
     expect(await stage.put("n1", "overwritten", "overwritten.2", LARGE), "two owners of three cannot overwrite")
     expect(await stage.put("n2", "new", "new.1", LARGE), "two owners of three cannot write")
-    expect(await stage.client.delete("n1", Target("demo", "deleted")), "two owners of three cannot delete")
+    for name in deleted:
+        expect(await stage.client.delete("n1", Target("demo", name)), "two owners of three cannot delete")
     # Long enough for a walk, which must not forget the delete meanwhile.
     await asyncio.sleep(40.0)
     stage.world.start("n3")
