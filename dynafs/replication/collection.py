@@ -27,9 +27,10 @@ from dynafs.ports import Clock, Reference, Store
 from dynafs.replication.handoff import Handoff
 from dynafs.replication.job import Job
 from dynafs.replication.reach import Reach
-from dynafs.replication.references import FOUND_MAX, is_within
+from dynafs.replication.references import is_within
 from dynafs.ring import file_hash
 from dynafs.wire.messages import FindUploads, Standing
+from dynafs.wire.rows import ROWS_MAX
 
 log = get_logger()
 
@@ -127,8 +128,8 @@ class Collector:
         holders: dict[_Upload, list[str]] = {upload: [] for upload in uploads}
         silent: dict[_Upload, None] = {}
         for node, its_uploads in asked.items():
-            for start in range(0, len(its_uploads), FOUND_MAX):
-                some = its_uploads[start : start + FOUND_MAX]
+            for start in range(0, len(its_uploads), ROWS_MAX):
+                some = its_uploads[start : start + ROWS_MAX]
                 try:
                     rows = await self._ask(node, some)
                 except DynafsError as error:

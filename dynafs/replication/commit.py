@@ -22,7 +22,7 @@ from dynafs.errors import (
 from dynafs.files.version import Record, Version
 from dynafs.observe import metrics
 from dynafs.ports import Answer, Clock, Store
-from dynafs.quorum import QuorumPolicy, Verdict
+from dynafs.quorum import QuorumPolicy, QuorumWrite, Verdict
 from dynafs.replication.actors import ActorNames
 from dynafs.replication.background import note_failure
 from dynafs.replication.reach import Reach, failure_code
@@ -63,10 +63,12 @@ class Committer:
 
     def coordinates(self, key: bytes, policy: QuorumPolicy) -> bool:
         """Return whether this node coordinates writes of the file itself: as an owner, or standing in for one."""
-        place = file_hash(key)
+        return self._reach.me in self._coordinators(file_hash(key), policy)
+
+    def _coordinators(self, place: bytes, policy: QuorumPolicy) -> Sequence[str]:
         if policy.is_available:
-            return self._reach.me in (node for node, _ in self._reach.standing(place))
-        return self._reach.me in self._reach.owners(place)
+            return [node for node, _ in self._reach.standing(place)]
+        return self._reach.owners(place)
 
     def begin_context(self, key: bytes, policy: QuorumPolicy) -> "asyncio.Task[dict[str, int]] | None":
         """Start learning what a write must stand above, while its body still streams; None when an owner will do it."""
@@ -105,10 +107,7 @@ class Committer:
         place = file_hash(key)
         owners, fallbacks = self._reach.owners(place), self._reach.fallbacks(place)
         fold = await store_at(self._reach, StoreRecord(key), data, owners, policy.w, fallbacks)
-        if fold.verdict is not Verdict.MET:
-            metrics.quorum_lost.labels("write").inc()
-            raise WriteQuorumLost(policy.w, fold.acked, fold.failed)
-        return Receipt(version, list(fold.acked))
+        return _receipt(version, fold)
 
     async def _commit_available(
         self, key: bytes, draft: Version, policy: QuorumPolicy, known: Context, seen: Context | None
@@ -130,10 +129,7 @@ class Committer:
         else:
             raise TooManySiblings(SIBLINGS_MAX)
         fold = await sloppy_run(self._reach, place, StoreRecord(key), encode_record(record), policy.w).run()
-        if fold.verdict is not Verdict.MET:
-            metrics.quorum_lost.labels("write").inc()
-            raise WriteQuorumLost(policy.w, fold.acked, fold.failed)
-        return Receipt(version, list(fold.acked))
+        return _receipt(version, fold)
 
     async def _stamp_above(self, key: bytes, known: Context) -> tuple[Stamp, Record]:
         """Return a stamp above what is known and held here, and what is held, both of this moment: what the new version
@@ -153,10 +149,7 @@ class Committer:
         commit_id = self._clock.random_bytes(COMMIT_ID_SIZE_BYTES)
         known = None if seen is None else dict(seen)
         request = CommitVersion(key, policy.r, policy.w, commit_id, policy.is_available, known)
-        body, place = encode_version(draft), file_hash(key)
-        owners: Sequence[str] = self._reach.owners(place)
-        if policy.is_available:
-            owners = [node for node, _ in self._reach.standing(place)]
+        body, owners = encode_version(draft), self._coordinators(file_hash(key), policy)
         for node in sorted(owners, key=lambda owner: not self._reach.membership.is_up(owner)):
             try:
                 answer = await self._reach.ask(node, request, body, timeout_s=2 * self._reach.timeout_s)
@@ -196,6 +189,14 @@ class Committer:
             raise DynafsError("asked to commit a file this node owns no copy of")
         receipt = await self.commit(request.key, decode_version(body), policy, seen=request.seen, is_asked=True)
         return Answer(CommitReply(receipt.version.stamp, receipt.stored_on))
+
+
+def _receipt(version: Version, fold: QuorumWrite) -> Receipt:
+    """Return what the writer is told at the verdict. Raises WriteQuorumLost."""
+    if fold.verdict is not Verdict.MET:
+        metrics.quorum_lost.labels("write").inc()
+        raise WriteQuorumLost(fold.w, fold.acked, fold.failed)
+    return Receipt(version, list(fold.acked))
 
 
 def _remote_error(error: PeerRefused, policy: QuorumPolicy) -> DynafsError:

@@ -15,7 +15,7 @@ Tested in the simulator: after every run no hint is left and no copy is where it
 """
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
 
 from dynafs.errors import ChunkMissing, DynafsError, HintsFull, PeerTimeout, PeerUnreachable, RequestInvalid
 from dynafs.observe import metrics
@@ -80,13 +80,11 @@ class Handoff:
         """Tell how much is kept for whom, of one file or of all."""
         targets = {}
         for target in self._reach.others:
-            count, size_bytes, oldest_ms, after = 0, 0, 0, None
-            while page := await self._store.scan_hints(target, after, PAGE_HINTS):
-                after = page[-1]
-                for one in page:
-                    if not key or one.key == key:
-                        oldest_ms = min(oldest_ms, one.since_ms) if count else one.since_ms
-                        count, size_bytes = count + 1, size_bytes + one.size_bytes
+            count = size_bytes = oldest_ms = 0
+            async for one in self._hints_for(target):
+                if not key or one.key == key:
+                    oldest_ms = min(oldest_ms, one.since_ms) if count else one.since_ms
+                    count, size_bytes = count + 1, size_bytes + one.size_bytes
             if count:
                 targets[target] = (count, size_bytes, oldest_ms)
         return Answer(HintCounts(targets))
@@ -94,13 +92,17 @@ class Handoff:
     async def _hand_over(self, job: Job) -> None:
         count = size_bytes = 0
         for target in self._reach.others:
-            after: Hint | None = None
-            while page := await self._store.scan_hints(target, after, PAGE_HINTS):
-                for hint in page:
-                    if not await self._deal_with(job, hint):
-                        count, size_bytes = count + 1, size_bytes + hint.size_bytes
-                after = page[-1]
+            async for hint in self._hints_for(target):
+                if not await self._deal_with(job, hint):
+                    count, size_bytes = count + 1, size_bytes + hint.size_bytes
         self._kept_bytes, job.status.queued = size_bytes, count
+
+    async def _hints_for(self, target: str) -> AsyncIterator[Hint]:
+        after: Hint | None = None
+        while page := await self._store.scan_hints(target, after, PAGE_HINTS):
+            for hint in page:
+                yield hint
+            after = page[-1]
 
     async def _deal_with(self, job: Job, hint: Hint) -> bool:
         """Hand over one hint if its target is up, give it up if it is too old; return whether it is gone."""

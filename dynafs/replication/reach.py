@@ -44,6 +44,10 @@ class Reach:
         """Return the owners of a key's hash or of a chunk's id, first choice first."""
         return self.ring.owners[partition_of(hash_bytes, self.ring.partition_count)]
 
+    def first_up(self, hash_bytes: bytes) -> str | None:
+        """Return the first owner that is up: who does what needs doing once."""
+        return next((node for node in self.owners(hash_bytes) if self.is_up(node)), None)
+
     def fallbacks(self, hash_bytes: bytes) -> tuple[str, ...]:
         """Return the nodes that may stand in for owners."""
         return self.keepers(hash_bytes)[self.ring.n :]

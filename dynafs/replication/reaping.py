@@ -18,7 +18,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from dynafs.errors import DynafsError, RequestInvalid
+from dynafs.errors import DynafsError
 from dynafs.observe import metrics
 from dynafs.observe.events import get_logger
 from dynafs.ports import Answer, Clock, Store
@@ -26,13 +26,9 @@ from dynafs.replication.reach import Reach
 from dynafs.ring import file_hash
 from dynafs.wire.messages import CompareRecords, Differing, ReapRecords, Stored
 from dynafs.wire.records import decode_record, record_digest
+from dynafs.wire.rows import checked_rows
 
 log = get_logger()
-
-#: Tombstones reaped with one question.
-REAPED_MAX = 1024
-
-_Rows = list[tuple[bytes, bytes]]
 
 
 class Reaper:
@@ -88,12 +84,7 @@ class Reaper:
 
     async def serve(self, body: bytes) -> Answer:
         """Remove tombstones that everybody holds, unless this node's clock says that it is too early."""
-        try:
-            rows = msgspec.msgpack.decode(body, type=_Rows)
-        except msgspec.DecodeError as error:
-            raise RequestInvalid("body", f"not rows of key and digest: {error}") from None
-        if len(rows) > REAPED_MAX:
-            raise RequestInvalid("body", f"at most {REAPED_MAX} rows at once")
+        rows = checked_rows(body, "key and digest")
         due = [
             key for key, digest in rows
             if record_digest(data := self._settled(key)) == digest and self._is_due(data)

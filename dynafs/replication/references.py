@@ -9,11 +9,9 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-import msgspec
-
-from dynafs.errors import ChunkMissing, DynafsError, RequestInvalid, StoreCorrupt, WriteQuorumLost
+from dynafs.errors import ChunkMissing, DynafsError, StoreCorrupt, WriteQuorumLost
 from dynafs.files import FileName, Version
-from dynafs.files.manifest import PAGE_CHUNKS, chunk_count, split_ids
+from dynafs.files.manifest import PAGE_CHUNKS, chunk_count
 from dynafs.observe.events import get_logger
 from dynafs.ports import Answer, Clock, Reference, Store
 from dynafs.quorum import QuorumPolicy, QuorumWrite, Verdict
@@ -23,11 +21,10 @@ from dynafs.replication.reach import Reach, failure_code
 from dynafs.ring import file_hash
 from dynafs.wire.messages import ChunkStates, ConfirmReferences, ReleaseReferences, Standing, Stored
 from dynafs.wire.records import decode_record
+from dynafs.wire.rows import checked_ids, checked_rows
 
 log = get_logger()
 
-#: Uploads asked about with one question.
-FOUND_MAX = 1024
 #: Replaced and abandoned uploads whose chunk owners are still to be told; more are left to age.
 RELEASES_MAX = 65_536
 RELEASED_IDS_MAX = 1_000_000
@@ -46,7 +43,7 @@ class ReferenceKeeper:
 
     async def confirm(self, request: ConfirmReferences) -> Answer:
         """Make references as good as new where the chunk is here; tell the state of every chunk."""
-        ids = _checked(request.chunk_ids)
+        ids = checked_ids(request.chunk_ids)
         states = [self._store.chunk_state(chunk_id) for chunk_id in ids]
         stale = {
             number: self._store.confirm_reference(chunk_id, request.upload_id, request.key)
@@ -67,18 +64,13 @@ class ReferenceKeeper:
 
     async def release(self, request: ReleaseReferences) -> Answer:
         """Have references looked at soon."""
-        ids = _checked(request.chunk_ids)
+        ids = checked_ids(request.chunk_ids)
         await asyncio.gather(*(self._store.release_reference(one, request.upload_id) for one in ids))
         return Answer(Stored())
 
     def find(self, body: bytes) -> Answer:
         """Tell which uploads are versions that stand here, durable or about to be."""
-        try:
-            rows = msgspec.msgpack.decode(body, type=list[tuple[bytes, bytes]])
-        except msgspec.DecodeError as error:
-            raise RequestInvalid("body", f"not rows of key and upload id: {error}") from None
-        if len(rows) > FOUND_MAX:
-            raise RequestInvalid("body", f"at most {FOUND_MAX} rows at once")
+        rows = checked_rows(body, "key and upload id")
         return Answer(Standing([number for number, row in enumerate(rows) if self._stands(*row)]))
 
     def _stands(self, key: bytes, upload_id: bytes) -> bool:
@@ -106,8 +98,7 @@ class ReferenceSender:
 
     def replaced(self, key: bytes, versions: Iterable[Version]) -> None:
         """Versions of a file were replaced here. The first owner that is up passes that on."""
-        first = next((node for node in self._reach.owners(file_hash(key)) if self._reach.is_up(node)), None)
-        if first != self._reach.me:
+        if self._reach.first_up(file_hash(key)) != self._reach.me:
             return
         for version in versions:
             if version.manifest is not None:
@@ -207,13 +198,6 @@ def _by_node(
         its_ids = tuple(chosen)
         for start in range(0, len(its_ids), PAGE_CHUNKS):
             yield node, its_ids[start : start + PAGE_CHUNKS]
-
-
-def _checked(chunk_ids: bytes) -> tuple[bytes, ...]:
-    ids = split_ids(chunk_ids)
-    if len(ids) > PAGE_CHUNKS:
-        raise RequestInvalid("chunk_ids", f"at most {PAGE_CHUNKS} at once")
-    return ids
 
 
 def _versions(data: bytes) -> tuple[Version, ...]:

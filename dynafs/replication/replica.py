@@ -6,8 +6,7 @@ from collections.abc import Awaitable, Callable
 import msgspec
 
 from dynafs.causality.stamp import hybrid_time
-from dynafs.errors import LocalProtocolError, RequestInvalid, StoreCorrupt, StoreError
-from dynafs.files.manifest import PAGE_CHUNKS, split_ids
+from dynafs.errors import LocalProtocolError, StoreCorrupt, StoreError
 from dynafs.files.version import Record, Version
 from dynafs.observe.events import get_logger
 from dynafs.ports import Answer, Hint, Store
@@ -43,14 +42,13 @@ from dynafs.wire.messages import (
     StoreRecord,
 )
 from dynafs.wire.records import decode_record, encode_record, record_digest
+from dynafs.wire.rows import ROWS_MAX, checked_ids, checked_rows
 
 log = get_logger()
 
 
 Committer = Callable[[CommitVersion, bytes], Awaitable[Answer]]
 _STORED = Answer(Stored())
-#: Records compared with one question.
-COMPARED_MAX = 1024
 
 
 class Replica:
@@ -199,18 +197,13 @@ class Replica:
         return Answer(ChunkReply(), await self._store.read_chunk(request.chunk_id))
 
     def _compare_records(self, body: bytes) -> Answer:
-        try:
-            rows = msgspec.msgpack.decode(body, type=list[tuple[bytes, bytes]])
-        except msgspec.DecodeError as error:
-            raise RequestInvalid("body", f"not rows of key and digest: {error}") from None
-        if len(rows) > COMPARED_MAX:
-            raise RequestInvalid("body", f"at most {COMPARED_MAX} rows at once")
+        rows = checked_rows(body, "key and digest")
         read = self._store.read_record
         return Answer(Differing([i for i, (key, digest) in enumerate(rows) if record_digest(read(key)) != digest]))
 
     async def _verify_chunks(self, request: StatChunks) -> Answer:
         states = []
-        for chunk_id in _ids_of(request):
+        for chunk_id in checked_ids(request.chunk_ids):
             state = self._store.chunk_state(chunk_id)
             if state == "present":
                 try:
@@ -221,12 +214,12 @@ class Replica:
         return Answer(ChunkStates(states))
 
     async def _scan_records(self, request: ScanRecords) -> Answer:
-        page = await self._store.scan_records(request.after, min(request.limit, COMPARED_MAX))
+        page = await self._store.scan_records(request.after, min(request.limit, ROWS_MAX))
         rows = [(key, _without_inline(self._decode_stored(data))) for key, data in page.rows]
         return Answer(ScannedRecords(page.after), msgspec.msgpack.encode(rows))
 
     def _stat_chunks(self, request: StatChunks) -> Answer:
-        return Answer(ChunkStates([self._store.chunk_state(one) for one in _ids_of(request)]))
+        return Answer(ChunkStates([self._store.chunk_state(one) for one in checked_ids(request.chunk_ids)]))
 
     async def _list_records(self, request: ListRecords) -> Answer:
         if self.refill is not None:
@@ -235,13 +228,6 @@ class Replica:
         page = await self._store.list_records(request.bucket, request.prefix, request.delimiter, request.after, limit)
         rows = [(path, _without_contents(self._decode_stored(data))) for path, data in page.records]
         return Answer(ListReply(page.is_end), msgspec.msgpack.encode(rows))
-
-
-def _ids_of(request: StatChunks) -> tuple[bytes, ...]:
-    ids = split_ids(request.chunk_ids)
-    if len(ids) > PAGE_CHUNKS:
-        raise RequestInvalid("chunk_ids", f"at most {PAGE_CHUNKS} at once")
-    return ids
 
 
 def _without_inline(record: Record) -> bytes:

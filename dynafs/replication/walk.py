@@ -151,8 +151,7 @@ class Walker:
             metrics.records_repaired.inc()
 
     async def _mend_chunks(self, key: bytes) -> None:
-        first = next((node for node in self._reach.owners(file_hash(key)) if self._reach.is_up(node)), None)
-        if first != self._reach.me:
+        if self._reach.first_up(file_hash(key)) != self._reach.me:
             return
         try:
             for version in decode_record(self._store.read_record(key)).files:

@@ -10,6 +10,7 @@ import msgspec
 from dynafs.errors import ChunkMismatch, ClockSkewed, PeerTimeout
 from dynafs.ports import Answer, Body
 from dynafs.quorum import QuorumWrite, Verdict
+from dynafs.replication.background import note_failure
 from dynafs.replication.reach import Reach, failure_code
 from dynafs.wire.messages import StoreChunk, StoreRecord
 
@@ -74,8 +75,7 @@ class WriteRun:
     def _on_answer(self, node: str, future: "asyncio.Future[Answer] | asyncio.Future[None]") -> None:
         if node not in self._open:
             # Too late: it counts as failed, and somebody stands in for it.
-            if not future.cancelled():
-                future.exception()
+            note_failure(future)
             return
         del self._open[node]
         if future.cancelled():
