@@ -165,13 +165,17 @@ class HealingSettings(Section, frozen=True):
     handoff_interval_s: float = 60.0
     """How often a node looks whether it can hand over what it keeps for others; at once when one came up."""
     hint_age_s: float = 3 * 3600.0
-    """How long it keeps something for a node that is away; after that the walk brings the node up to date."""
+    """How long it keeps something for a node that is away; after that anti-entropy brings the node up to date."""
     hints_size_bytes_max: int = 1024 * MIB
-    """How much it keeps for others; what is more is left to the walk as well."""
-    walk_interval_s: float = 3600.0
-    """How often a node compares all its records, and the chunks of its files, with their other owners."""
-    walk_after_return_s: float = 5.0
+    """How much it keeps for others; what is more is left to anti-entropy as well."""
+    anti_entropy_interval_s: float = 600.0
+    """How often a node compares what it holds with every other owner, by trees of checksums."""
+    anti_entropy_after_return_s: float = 5.0
     """How soon it does so when a peer came up."""
+    tree_rebuild_interval_s: float = 7 * 86_400.0
+    """How often the trees are counted again from what is stored."""
+    walk_interval_s: float = 6 * 3600.0
+    """How often a node goes through all its records: confirms chunks at their owners, forgets old deletes."""
     scrub_period_s: float = 30 * 86_400.0
     """Within this time a node reads every chunk it stores and checks it; a small store is done sooner."""
     collection_interval_s: float = 600.0

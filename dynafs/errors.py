@@ -288,7 +288,7 @@ class StoreFull(StoreError):
 
 
 class HintsFull(StoreError):
-    """A fallback keeps as many hints as it may; the owner is brought up to date by the walk instead."""
+    """A fallback keeps as many hints as it may; the owner is brought up to date by anti-entropy instead."""
 
     code = "hints_full"
 

@@ -131,12 +131,35 @@ class Store(Protocol):
         """Return "present", "missing" or "quarantined", by the index."""
         ...
 
+    def chunk_size_bytes(self, chunk_id: bytes) -> int:
+        """Return a chunk's size by the index, 0 when it is not here."""
+        ...
+
     async def list_records(self, bucket: str, prefix: str, delimiter: str, after: bytes, limit: int) -> RecordPage:
         """Return durable records in path order, skipping behind the first file of each common prefix."""
         ...
 
     async def scan_records(self, after: bytes, limit: int) -> RecordScan:
         """Return records of all buckets in key order, behind a key."""
+        ...
+
+    async def tree_sums(self, kind: str, firsts: Sequence[int], span: int) -> list[bytes]:
+        """Return 16 bytes for each range of `span` leaves from these on, ascending: what is held there.
+
+        kind: "records" or "chunks". Two stores that hold the same in a range have the same sum.
+        """
+        ...
+
+    async def scan_leaf(self, kind: str, leaf: int, after: bytes, limit: int) -> list[tuple[bytes, bytes]]:
+        """Return what a leaf stands for, behind an item: (key, digest) of records, or (chunk id, nothing)."""
+        ...
+
+    def listed_digest(self, key: bytes) -> bytes:
+        """Return by which digest the trees know a record, empty when they do not."""
+        ...
+
+    def recount_branch(self, kind: str, branch: int) -> Future[None]:
+        """Make a branch of a tree, and the leaves under it, what is held."""
         ...
 
     async def scan_chunks(self, after: bytes, limit: int) -> list[StoredChunk]:

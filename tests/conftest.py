@@ -77,8 +77,8 @@ class LocalCluster:
             node=NodeSettings(name=name, data_dir=str(self.path / name), listen=f"127.0.0.1:{self.peer_ports[name]}"),
             cluster=cluster,
             http=HttpSettings(listen=f"127.0.0.1:{self.http_ports[name]}"),
-            # Tests of repair by reading must not be overtaken; who tests the walk sets these.
-            healing=HealingSettings(walk_interval_s=3600, walk_after_return_s=3600),
+            # Tests of repair by reading must not be overtaken; who tests anti-entropy sets these.
+            healing=HealingSettings(anti_entropy_interval_s=3600, anti_entropy_after_return_s=3600),
             # Whatever else fills the disk of the machine that runs the tests.
             storage=StorageSettings(soft_mark=1.0, hard_mark=1.0, reserve_mark=1.0),
             timeouts=TimeoutSettings(request_s=2.0, shutdown_s=0.5, reconnect_max_s=0.2, hedge_min_ms=200),

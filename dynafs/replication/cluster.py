@@ -5,6 +5,7 @@ from functools import partial
 from dynafs.causality import HybridClock
 from dynafs.config import Settings
 from dynafs.ports import Clock, Membership, Peers, Store
+from dynafs.replication.anti_entropy import AntiEntropy
 from dynafs.replication.buckets import Buckets
 from dynafs.replication.budget import ByteBudget
 from dynafs.replication.census import Census
@@ -12,8 +13,10 @@ from dynafs.replication.chunks import ChunkKeeper
 from dynafs.replication.collection import Collector
 from dynafs.replication.commit import Committer
 from dynafs.replication.compaction import Compactor
+from dynafs.replication.exchange import LeafExchange
 from dynafs.replication.explain import Explainer
 from dynafs.replication.files import FileReader
+from dynafs.replication.giving import ChunkGiver
 from dynafs.replication.handoff import Handoff
 from dynafs.replication.inspect import Inspector
 from dynafs.replication.job import Job
@@ -27,6 +30,7 @@ from dynafs.replication.refill import Refill
 from dynafs.replication.replica import Replica
 from dynafs.replication.scrub import Scrubber
 from dynafs.replication.stamps import StampSource
+from dynafs.replication.throttle import Throttle
 from dynafs.replication.upload import Uploader
 from dynafs.replication.walk import Walker
 from dynafs.replication.watch import PeerWatch
@@ -64,9 +68,10 @@ class Replication:
         self.reach = Reach(
             settings.node.name, self.ring, peers, self.membership, self.replica.handle, settings.timeouts.request_s
         )
-        self.records = RecordReader(self.reach, LatencyTracker(hedge_min_s))
+        self.throttle = Throttle(clock.monotonic_s)
+        self.records = RecordReader(self.reach, LatencyTracker(hedge_min_s), self.throttle)
         self.chunks = ChunkKeeper(self.reach, store, LatencyTracker(hedge_min_s))
-        self.committer = Committer(self.reach, self.records, store, stamps, clock)
+        self.committer = Committer(self.reach, self.records, store, stamps, clock, self.throttle)
         self.replica.committer = self.committer.serve
         self.refill = Refill(self.reach, store, generation, partial(self.replica.merge_record, is_old=True))
         self.replica.refill = self.refill
@@ -100,11 +105,16 @@ class Replication:
         )  # fmt: skip
         self.replica.handoff = self.handoff
         reaper = self.replica.reaper = Reaper(self.reach, store, clock, healing.tombstone_grace_s)
-        self.walker = Walker(
-            self.reach, store, partial(self.replica.merge_record, is_old=True), self.handoff, reaper,
-            self.files, self.chunks, clock,
-            interval_s=healing.walk_interval_s, after_return_s=healing.walk_after_return_s,
+        giver = ChunkGiver(self.reach, self.files, self.chunks)
+        self.anti_entropy = AntiEntropy(
+            self.reach, store,
+            LeafExchange(self.reach, store, partial(self.replica.merge_record, is_old=True), giver), clock,
+            interval_s=healing.anti_entropy_interval_s, after_return_s=healing.anti_entropy_after_return_s,
+            rebuild_interval_s=healing.tree_rebuild_interval_s,
         )  # fmt: skip
+        self.walker = Walker(
+            self.reach, store, self.handoff, reaper, self.files, giver, clock, interval_s=healing.walk_interval_s
+        )
         self.scrubber = Scrubber(store, self.chunks, clock, healing.scrub_period_s)
         self.collector = Collector(
             self.reach, store, self.handoff, clock, interval_s=healing.collection_interval_s,
@@ -114,7 +124,9 @@ class Replication:
         self.compactor = Compactor(store, clock, healing.compaction_interval_s)
         self.collector.on_collected = self.compactor.job.hurry
         self.census = Census(self.reach, self.files, clock)
-        self.watch = PeerWatch(self.reach, (self.handoff.on_peer_up, self.walker.on_peer_up))
+        for job in self.jobs.values():
+            job.throttle = self.throttle
+        self.watch = PeerWatch(self.reach, (self.handoff.on_peer_up, self.anti_entropy.on_peer_up))
 
     def start(self) -> None:
         """Begin what goes on in the background; peers can be called now."""
@@ -126,7 +138,9 @@ class Replication:
     @property
     def jobs(self) -> dict[str, Job]:
         """Everything that goes on in the background, by name."""
-        workers = (self.handoff, self.walker, self.scrubber, self.collector, self.compactor, self.census)
+        workers = (
+            self.handoff, self.anti_entropy, self.walker, self.scrubber, self.collector, self.compactor, self.census,
+        )  # fmt: skip
         return {worker.job.status.name: worker.job for worker in workers}
 
     def has_quorum(self) -> bool:

@@ -28,6 +28,7 @@ from dynafs.replication.background import note_failure
 from dynafs.replication.reach import Reach, failure_code
 from dynafs.replication.records import RecordReader
 from dynafs.replication.stamps import StampSource
+from dynafs.replication.throttle import Throttle
 from dynafs.replication.writing import sloppy_run, store_at
 from dynafs.ring import file_hash
 from dynafs.wire.messages import CommitReply, CommitVersion, StoreRecord
@@ -54,9 +55,17 @@ class Receipt(NamedTuple):
 class Committer:
     """Coordinates commits of files this node owns a copy of, and forwards the others to an owner."""
 
-    def __init__(self, reach: Reach, reader: RecordReader, store: Store, stamps: StampSource, clock: Clock) -> None:
+    def __init__(
+        self,
+        reach: Reach,
+        reader: RecordReader,
+        store: Store,
+        stamps: StampSource,
+        clock: Clock,
+        throttle: Throttle,
+    ) -> None:
         self._reach, self._reader, self._store = reach, reader, store
-        self._stamps, self._clock = stamps, clock
+        self._stamps, self._clock, self._throttle = stamps, clock, throttle
         self._actors = ActorNames()
         #: {commit id: the commit}, the oldest first
         self._served: OrderedDict[bytes, asyncio.Task[Answer]] = OrderedDict()
@@ -106,7 +115,9 @@ class Committer:
         data = encode_record(Record.of(known, [version]))
         place = file_hash(key)
         owners, fallbacks = self._reach.owners(place), self._reach.fallbacks(place)
+        started_s = self._reach.loop.time()
         fold = await store_at(self._reach, StoreRecord(key), data, owners, policy.w, fallbacks)
+        self._throttle.add("write", self._reach.loop.time() - started_s)
         return _receipt(version, fold)
 
     async def _commit_available(

@@ -126,7 +126,6 @@ def _state(record: Record, merged: Record, *, is_owner: bool) -> str:
 def _next_steps(told: Explanation, policy: QuorumPolicy, files: int) -> list[str]:
     """Say what repair will do, and what it cannot."""
     owners = [view for view in told.nodes if view.role == "owner"]
-    first = next((view.node for view in owners if view.is_up), None)
     steps = []
     answering = sum(view.state in ("current", "stale", "missing", "nothing") for view in owners)
     if answering < policy.r and not policy.is_available:
@@ -134,17 +133,18 @@ def _next_steps(told: Explanation, policy: QuorumPolicy, files: int) -> list[str
     for view in owners:
         keepers = [one.node for one in told.nodes if view.node in one.keeps_for]
         if not view.is_up:
-            kept = f"{', '.join(keepers)} hand over what they keep for it" if keepers else "a walk brings it up to date"
+            kept = (
+                f"{', '.join(keepers)} hand over what they keep for it"
+                if keepers
+                else "anti-entropy brings it up to date"
+            )
             steps.append(f"{view.node} is away: {kept} when it is back.")
         elif view.state in ("stale", "missing"):
-            steps.append(f"{view.node} is behind: the next read, or the next walk of an owner, brings it up to date.")
+            steps.append(f"{view.node} is behind: the next read, or anti-entropy, brings it up to date.")
         elif keepers:
             steps.append(f"{', '.join(keepers)} hand over to {view.node} now.")
     lacking = dict.fromkeys(bad.node for bad in told.bad_copies if bad.state in ("missing", "quarantined"))
-    steps += [
-        f"{node} lacks good copies of chunks: the next read, or the next walk of {first}, mends that."
-        for node in lacking
-    ]
+    steps += [f"{node} lacks good copies of chunks: the next read, or anti-entropy, mends that." for node in lacking]
     if files > 1:
         steps.append(f"{files} versions stand beside each other until one is written with the context of a GET.")
     if told.deleted:

@@ -9,6 +9,7 @@ import msgspec
 
 from dynafs.errors import DynafsError
 from dynafs.ports import Clock
+from dynafs.replication.throttle import Throttle
 
 
 class JobStatus(msgspec.Struct):
@@ -22,6 +23,8 @@ class JobStatus(msgspec.Struct):
     mended: int = 0
     queued: int = 0
     bytes_per_s_max: int | None = None
+    #: of bytes_per_s_max, that clients leave it at present
+    share: float = 1.0
     last_error: str = ""
 
 
@@ -41,6 +44,8 @@ class Job:
         self._limit_bytes_per_s: int | None = None
         #: whether somebody waits for the present run, or the next one
         self.is_asked_for = False
+        #: set by the composition root: makes the job give way to clients
+        self.throttle: Throttle | None = None
 
     def start(self) -> None:
         """Begin to run now and then."""
@@ -79,9 +84,11 @@ class Job:
         return pause_s * (0.5 + self._clock.random_bytes(1)[0] / 255)
 
     def pace_s(self, size_bytes: int, bytes_per_s: int) -> float:
-        """Return how long this much work may take at the job's own pace, or at the one that an operator set."""
+        """Return how long this much work should take: at the job's own pace or the one that an operator set, and
+        no faster than clients can bear."""
         self.status.bytes_per_s_max = self._limit_bytes_per_s or bytes_per_s
-        return size_bytes / self.status.bytes_per_s_max
+        self.status.share = 1.0 if self.throttle is None else round(self.throttle.share(), 3)
+        return size_bytes / (self.status.bytes_per_s_max * self.status.share)
 
     def limit(self, bytes_per_s: int | None) -> None:
         """Set the pace from now on; None leaves it to the job."""

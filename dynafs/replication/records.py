@@ -16,6 +16,7 @@ from dynafs.quorum.read import RepairPlan
 from dynafs.replication.background import Background
 from dynafs.replication.latency import LatencyTracker
 from dynafs.replication.reach import Reach, failure_code
+from dynafs.replication.throttle import Throttle
 from dynafs.replication.writing import store_at
 from dynafs.ring import file_hash
 from dynafs.wire.messages import ReadRecord, RecordReply, StoreRecord
@@ -129,8 +130,8 @@ class _ReadRun:
 class RecordReader:
     """Strong reads of file records."""
 
-    def __init__(self, reach: Reach, latency: LatencyTracker) -> None:
-        self._reach, self._latency = reach, latency
+    def __init__(self, reach: Reach, latency: LatencyTracker, throttle: Throttle) -> None:
+        self._reach, self._latency, self._throttle = reach, latency, throttle
         self.repairs = Background(REPAIRS_MAX)
 
     async def read(self, key: bytes, policy: QuorumPolicy) -> Record:
@@ -141,7 +142,9 @@ class RecordReader:
         started = self._reach.loop.time()
         run = _ReadRun(self._reach, key, policy, self._latency.hedge_s, whole=True)
         fold = await run.run()
-        self._latency.add(self._reach.loop.time() - started)
+        took_s = self._reach.loop.time() - started
+        self._latency.add(took_s)
+        self._throttle.add("read", took_s)
         while wanted := fold.wanted_records():
             await self._fetch_whole(fold, key, wanted)
             if fold.verdict is not Verdict.MET:

@@ -15,11 +15,14 @@ from dynafs.replication.reaping import Reaper
 from dynafs.replication.references import ReferenceKeeper
 from dynafs.replication.refill import Refill
 from dynafs.replication.stamps import StampSource
+from dynafs.replication.tree_keeper import TreeKeeper
 from dynafs.wire.messages import (
     ChunkReply,
     ChunkStates,
     CommitVersion,
     CompareRecords,
+    CompareTrees,
+    ComparingRequest,
     ConfirmReferences,
     CountHints,
     Differing,
@@ -29,6 +32,7 @@ from dynafs.wire.messages import (
     ListReply,
     PullRecords,
     ReadChunk,
+    ReadLeaf,
     ReadRecord,
     ReapRecords,
     RecordReply,
@@ -56,7 +60,7 @@ class Replica:
 
     def __init__(self, store: Store, stamps: StampSource, references: ReferenceKeeper, listing_rows_max: int) -> None:
         self._store, self._stamps, self._listing_rows_max = store, stamps, listing_rows_max
-        self._references = references
+        self._references, self._trees = references, TreeKeeper(store)
         #: set by the composition root: coordinates a write for a gateway that owns no copy
         self.committer: Committer | None = None
         #: set by the composition root: says what a node that started empty may answer, and serves those that did
@@ -96,8 +100,6 @@ class Replica:
     ) -> Answer | Awaitable[Answer]:
         """Serve a peer that brings copies together, or wants to know what may go."""
         match request:
-            case CompareRecords():
-                return self._compare_records(bytes(body))
             case ConfirmReferences():
                 return self._references.confirm(request)
             case ReleaseReferences():
@@ -111,10 +113,24 @@ class Replica:
                 if self.reaper is None:
                     raise LocalProtocolError("this node reaps nothing")
                 return self.reaper.serve(bytes(body))
-            case ScanRecords():
-                return self._scan_records(request)
             case CountHints():
                 return self._handoff().report(request.key)
+            case _:
+                return self._handle_comparing(peer, request, body)
+
+    def _handle_comparing(
+        self, peer: str, request: ComparingRequest, body: bytes | bytearray
+    ) -> Answer | Awaitable[Answer]:
+        """Serve a peer that wants to know what is here."""
+        match request:
+            case CompareRecords():
+                return self._compare_records(bytes(body))
+            case CompareTrees():
+                return self._trees.compare(request, bytes(body))
+            case ReadLeaf():
+                return self._trees.read(request)
+            case ScanRecords():
+                return self._scan_records(request)
             case PullRecords():
                 if self.refill is None:
                     raise LocalProtocolError("this node does not refill others")

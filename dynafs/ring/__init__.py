@@ -14,8 +14,27 @@ loads with short exchange paths reach the same balance and can be followed by ha
 Tested by properties up to 200 nodes: distinct zones, balance, minimal movement, determinism.
 """
 
-from dynafs.ring.keyspace import chunk_partition, file_hash, partition_of
+from dynafs.ring.keyspace import (
+    BRANCH_LEAVES,
+    LEAF_COUNT,
+    chunk_partition,
+    file_hash,
+    leaf_of,
+    leaves_per_partition,
+    partition_of,
+)
 from dynafs.ring.placement import place
 from dynafs.ring.ring import Member, Ring
 
-__all__ = ["Member", "Ring", "chunk_partition", "file_hash", "partition_of", "place"]
+__all__ = [
+    "BRANCH_LEAVES",
+    "LEAF_COUNT",
+    "Member",
+    "Ring",
+    "chunk_partition",
+    "file_hash",
+    "leaf_of",
+    "leaves_per_partition",
+    "partition_of",
+    "place",
+]

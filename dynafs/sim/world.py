@@ -45,9 +45,9 @@ SEGMENT_SIZE_BYTES = 64 * KIB
 #: Often enough that everything falls into the middle of everything else; with a grace above the latest of
 #: messages, and one of tombstones above what clocks jump.
 HEALING = HealingSettings(
-    handoff_interval_s=10.0, hint_age_s=300.0, hints_size_bytes_max=256 * KIB, walk_interval_s=20.0,
-    walk_after_return_s=2.0, scrub_period_s=6000.0, collection_interval_s=10.0, reference_age_s=60.0,
-    collection_grace_s=40.0, tombstone_grace_s=700.0, compaction_interval_s=30.0,
+    handoff_interval_s=10.0, hint_age_s=300.0, hints_size_bytes_max=256 * KIB, anti_entropy_interval_s=20.0,
+    anti_entropy_after_return_s=2.0, walk_interval_s=60.0, scrub_period_s=6000.0, collection_interval_s=10.0,
+    reference_age_s=60.0, collection_grace_s=40.0, tombstone_grace_s=700.0, compaction_interval_s=30.0,
 )  # fmt: skip
 #: Virtual seconds within which all nodes must have found each other after all faults ended.
 CONNECT_MAX_S = 60.0

@@ -8,7 +8,8 @@ where each chunk lies, references, quarantine, the node's identity) goes to Rock
 chunks) each run one thread that drains a queue: append all, one fdatasync, one RocksDB batch, then wake all waiters
 at once. A chunk's index entry need not be synced: it is written in the same batch as the offset up to which its
 segment is indexed, and on opening, what lies behind that offset is read back from the segment. A segment is never
-appended to after a restart, so a torn tail is simply never referenced.
+appended to after a restart, so a torn tail is simply never referenced. Every batch also keeps the trees (`trees`) by
+which nodes compare what they hold.
 
 Alternatives: chunks in RocksDB cost a third of the write and a quarter of the read speed; one file per chunk costs an
 inode and a directory sync each; appending to an old segment needs the tail to be judged and cut.

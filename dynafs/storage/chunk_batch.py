@@ -12,6 +12,7 @@ from dynafs.storage.disk import ChunkPlace, Index
 from dynafs.storage.hints import encode_hint, hint_row
 from dynafs.storage.recovery import indexed_key
 from dynafs.storage.references import decode_reference, encode_reference
+from dynafs.storage.trees import CHUNKS, TreeWrites
 from dynafs.wire.segments import chunk_id_of
 
 
@@ -96,6 +97,13 @@ class RemoveSegment(ChunkWrite):
 
 
 @dataclass(slots=True)
+class Recount(ChunkWrite):
+    """Count a branch of the chunks' tree again."""
+
+    branch: int
+
+
+@dataclass(slots=True)
 class SealSegment(ChunkWrite):
     """Append to another segment from now on, if this one is being written."""
 
@@ -114,6 +122,7 @@ class ChunkBatch:
         self.writes = index.batch()
         self.entries: dict[bytes, tuple[bytes, bytes, Body]] = {}
         self.must_sync = False
+        self.trees = TreeWrites(index)
         self.removed: list[int] = []
         self.sealed: list[int] = []
         self._gone: set[bytes] = set()
@@ -142,8 +151,16 @@ class ChunkBatch:
             case RemoveSegment():
                 self.writes.delete("node", indexed_key(write.number))
                 self.removed.append(write.number)
+            case Recount():
+                self.trees.recount(CHUNKS, write.branch)
             case SealSegment():
                 self.sealed.append(write.number)
+
+    def settle_trees(self) -> None:
+        """Add to the writes what they do to the chunks' tree, when all are folded."""
+        for chunk_id in self.entries.keys() | self._gone:
+            self.trees.set_chunk(chunk_id, is_here=chunk_id in self.entries)
+        self.trees.write_to(self.writes)
 
     def _has(self, chunk_id: bytes) -> bool:
         return chunk_id in self.entries or (chunk_id not in self._gone and self._index.chunk(chunk_id) is not None)

@@ -17,6 +17,7 @@ from dynafs.storage.chunk_batch import (
     MoveChunk,
     PutChunk,
     Quarantine,
+    Recount,
     Release,
     RemoveSegment,
     SealSegment,
@@ -96,6 +97,7 @@ class ChunkStore:
         for number in batch.sealed:
             self._segments.seal(number)
         self._append(batch, is_synced=self._is_synced or any(isinstance(write, MoveChunk) for write in writes))
+        batch.settle_trees()
         self._index.apply(batch.writes)
         if (self._is_synced and batch.must_sync) or batch.removed:
             self._index.sync()
@@ -159,6 +161,11 @@ class ChunkStore:
             return "present"
         return "missing" if self._index.get("quarantine", chunk_id) is None else "quarantined"
 
+    def chunk_size_bytes(self, chunk_id: bytes) -> int:
+        """Return a chunk's size by the index, 0 when it is not here."""
+        place = self._index.chunk(chunk_id)
+        return 0 if place is None else place.size_bytes
+
     async def scan_chunks(self, after: bytes, limit: int) -> list[StoredChunk]:
         """Return what is here, in the order of ids, behind an id."""
         return await self._disk.read(scan_chunks, self._index, after, limit)
@@ -186,6 +193,10 @@ class ChunkStore:
         """Return segments that must stay: bad copies lie there that no good one has replaced yet."""
         noted = (msgspec.msgpack.decode(value) for _, value in self._index.scan("quarantine", b""))
         return {ChunkPlace(*one["place"]).segment for one in noted}
+
+    def recount_chunks(self, branch: int) -> asyncio.Future[None]:
+        """Count a branch of the chunks' tree again."""
+        return self._submit(Recount(b"", self._loop.create_future(), branch))
 
     def seal_segment(self, segment: int) -> asyncio.Future[None]:
         """Write no more to a segment."""

@@ -14,8 +14,9 @@ T = TypeVar("T")
 
 #: records: bucket NUL path -> record. chunks: id -> place. references: id + upload id -> since when, bucket NUL path.
 #: quarantine: id -> place and reason. hints: target and thing -> since when.
+#: by_partition: start of a key's hash, and the key -> digest of its record. trees: kind, level and number -> sum.
 #: node: names of this module's callers -> their values.
-FAMILIES = ("records", "chunks", "references", "quarantine", "hints", "node")
+FAMILIES = ("records", "by_partition", "chunks", "trees", "references", "quarantine", "hints", "node")
 
 
 class ChunkPlace(NamedTuple):

@@ -1,5 +1,6 @@
 """LocalStore: the Store port over segments and an index."""
 
+import asyncio
 from collections.abc import Callable
 
 from dynafs.config import StorageSettings
@@ -9,6 +10,7 @@ from dynafs.storage.disk import Disk
 from dynafs.storage.marks import DiskMarks
 from dynafs.storage.records import RecordStore
 from dynafs.storage.recovery import recover
+from dynafs.storage.trees import RECORDS, build_trees
 
 log = get_logger()
 
@@ -24,6 +26,7 @@ class LocalStore(RecordStore, ChunkStore):
         is_synced = settings.durability == "fsync"
         self.marks = DiskMarks(disk, settings)
         recovered = recover(disk.index, disk.segments)
+        build_trees(disk.index)
         RecordStore.__init__(self, disk, self.marks, is_synced=is_synced)
         ChunkStore.__init__(self, disk, self.marks, settings.segment_size_bytes_max, wall_ms, is_synced=is_synced)
         log.info("store.opened", recovered=recovered)
@@ -31,6 +34,10 @@ class LocalStore(RecordStore, ChunkStore):
     def check_room(self, *, is_for_others: bool = False) -> None:
         """Raise StoreFull when there is no room for new contents. is_for_others: or for hints."""
         self.marks.check(is_for_others=is_for_others)
+
+    def recount_branch(self, kind: str, branch: int) -> asyncio.Future[None]:
+        """Make a branch of a tree, and the leaves under it, what is held."""
+        return self.recount_records(branch) if kind == RECORDS else self.recount_chunks(branch)
 
     async def close(self) -> None:
         """Commit what is queued and close everything."""

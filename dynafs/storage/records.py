@@ -4,14 +4,16 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 
 from dynafs.errors import DynafsError
 from dynafs.ports import Hint, RecordPage, RecordScan
 from dynafs.storage.commit import CommitLane
-from dynafs.storage.disk import Disk
+from dynafs.storage.disk import Disk, Index
 from dynafs.storage.hints import encode_hint, hint_row
 from dynafs.storage.listing import list_records, scan_hints, scan_records
 from dynafs.storage.marks import DiskMarks
+from dynafs.storage.trees import RECORDS, TreeWrites, leaf_rows, listed_digest, tree_sums
 
 _CEILING_KEY = b"clock_ceiling"
 #: Least time between two syncs of records. Under load a sync then serves twice as many writers, which gave a cluster
@@ -33,6 +35,8 @@ class _PutValue:
     #: set once readers of the index see it
     is_applied: bool = False
     hint: Hint | None = None
+    #: branch of the records' tree to be counted again instead
+    branch: int | None = None
 
     @property
     def size_bytes(self) -> int:
@@ -174,14 +178,19 @@ class RecordStore:
         if self._must_sync:
             # While syncs fail nothing more is written: what is neither durable nor forgotten stays bounded.
             self._sync_index()
-        batch = self._index.batch()
+        batch, trees = self._index.batch(), TreeWrites(self._index)
         for write in writes:
-            if write.data:
+            if write.branch is not None:
+                trees.recount(RECORDS, write.branch)
+            elif write.data:
                 batch.put(write.family, write.key, write.data)
             else:
                 batch.delete(write.family, write.key)
+            if write.family == "records":
+                trees.set_record(write.key, write.data)
             if write.hint is not None:
                 batch.put("hints", hint_row(write.hint), encode_hint(write.hint))
+        trees.write_to(batch)
         self._index.apply(batch)
         for write in writes:
             write.is_applied = True
@@ -201,8 +210,30 @@ class RecordStore:
         """Return records of all buckets in key order, behind a key."""
         return await self._disk.read(scan_records, self._index, after, limit)
 
+    async def tree_sums(self, kind: str, firsts: Sequence[int], span: int) -> list[bytes]:
+        """Return 16 bytes for each range of `span` leaves from these on, ascending: what is held there."""
+        return await self._disk.read(tree_sums, self._index, kind, firsts, span)
+
+    async def scan_leaf(self, kind: str, leaf: int, after: bytes, limit: int) -> list[tuple[bytes, bytes]]:
+        """Return what a leaf stands for, behind an item: (key, digest) of records, or (chunk id, nothing)."""
+        return await self._disk.read(_leaf_page, self._index, kind, leaf, after, limit)
+
+    def listed_digest(self, key: bytes) -> bytes:
+        """Return by which digest the trees know a record, empty when they do not."""
+        return listed_digest(self._index, key)
+
+    def recount_records(self, branch: int) -> asyncio.Future[None]:
+        """Count a branch of the records' tree again."""
+        write = _PutValue("trees", b"", b"", self._loop.create_future(), branch=branch)
+        self._values.submit(write)
+        return write.future
+
     async def close_records(self) -> None:
         """Commit what is queued."""
         if self._resync is not None:
             self._resync.cancel()
         await self._values.close()
+
+
+def _leaf_page(index: Index, kind: str, leaf: int, after: bytes, limit: int) -> list[tuple[bytes, bytes]]:
+    return list(islice(leaf_rows(index, kind, leaf, after), limit))

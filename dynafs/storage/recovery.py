@@ -11,6 +11,7 @@ from dynafs.errors import RemoteProtocolError
 from dynafs.observe.events import get_logger
 from dynafs.storage.disk import ChunkPlace, Index, SegmentFile, SegmentMedium
 from dynafs.storage.references import encode_reference
+from dynafs.storage.trees import TreeWrites
 from dynafs.wire.frames import BODY_SIZE_BYTES_MAX
 from dynafs.wire.segments import (
     ENTRY_HEADER_SIZE_BYTES,
@@ -64,15 +65,18 @@ def rebuild(index: Index, segments: SegmentMedium) -> int:
 
 
 def _index_entries(index: Index, number: int, entries: Iterator[FoundEntry], end: int) -> int:
-    batch, count = index.batch(), 0
+    batch, trees, count = index.batch(), TreeWrites(index), 0
     for entry in entries:
         chunk_id = entry.header.chunk_id
         batch.put_chunk(chunk_id, entry.place)
+        trees.set_chunk(chunk_id, is_here=True)
         batch.put("references", chunk_id + entry.header.upload_id, encode_reference(entry.key, 0))
         count += 1
         if count % _RECOVERY_BATCH == 0:
+            trees.write_to(batch)
             index.apply(batch)
-            batch = index.batch()
+            batch, trees = index.batch(), TreeWrites(index)
+    trees.write_to(batch)
     batch.put("node", indexed_key(number), b"%d" % end)
     index.apply(batch)
     index.sync()

@@ -179,6 +179,34 @@ class Differing(Message, frozen=True):
     rows: list[int]
 
 
+#: What nodes keep trees of.
+TREE_KINDS = ("records", "chunks")
+
+
+class CompareTrees(Message, frozen=True):
+    """Which of these ranges of `span` leaves sum up to something else at your place?
+
+    Body: [(first leaf in two bytes, sum)], ascending, at most 1024. Answered with Differing.
+    """
+
+    kind: str
+    span: int
+
+
+class ReadLeaf(Message, frozen=True):
+    """What does a leaf of your tree stand for, behind an item?"""
+
+    kind: str
+    leaf: int
+    after: bytes = b""
+
+
+class LeafRows(Message, frozen=True):
+    """Body: [(key, digest)] of records, [(id, nothing)] of chunks, at most 1024."""
+
+    is_end: bool
+
+
 class PullRecords(Message, frozen=True):
     """Your records behind a key, of partitions that I own. generation: of my data directory."""
 
@@ -229,16 +257,8 @@ class ErrorReply(Message, frozen=True):
 
 
 #: What nodes ask each other to bring copies together, and to learn what may go.
-HealingRequest = (
-    CompareRecords
-    | PullRecords
-    | ConfirmReferences
-    | ReleaseReferences
-    | FindUploads
-    | ReapRecords
-    | ScanRecords
-    | CountHints
-)
+ComparingRequest = CompareRecords | CompareTrees | ReadLeaf | PullRecords | ScanRecords
+HealingRequest = ComparingRequest | ConfirmReferences | ReleaseReferences | FindUploads | ReapRecords | CountHints
 Request = ReadRecord | StoreRecord | StoreChunk | ReadChunk | StatChunks | ListRecords | CommitVersion | HealingRequest
 Reply = (
     RecordReply
@@ -249,6 +269,7 @@ Reply = (
     | CommitReply
     | PulledRecords
     | Differing
+    | LeafRows
     | Standing
     | HintCounts
     | ScannedRecords

@@ -177,7 +177,7 @@ async def test_census_explain_and_hints_commands(cluster, tmp_path: Path) -> Non
     report = json.loads(out)
     assert (code, report["files"], report["chunks"]) == (1, {"2": 1}, {"2": 3})
     code, out, _ = await dynafs("explain", "demo/f", url=url)
-    assert (code, "n3 is away: a walk brings it up to date when it is back." in out) == (0, True)
+    assert (code, "n3 is away: anti-entropy brings it up to date when it is back." in out) == (0, True)
     assert (await dynafs("explain", "demo/none", url=url))[0] == 1
     assert (await dynafs("hints", "wait", "--timeout", "0", url=url))[0] == 1
     code, _, err = await dynafs("hints", "dance", url=url)

@@ -70,7 +70,7 @@ async def test_equal_contents_are_no_siblings(cluster, session: ClientSession) -
 
 async def test_writes_go_on_when_most_owners_are_away(make_cluster, session: ClientSession) -> None:
     """Any nodes that are up will do, for small and large files; what they took gets to the owners."""
-    cluster = make_cluster(count=5, healing={"handoff_interval_s": 0.5, "walk_after_return_s": 0.5})
+    cluster = make_cluster(count=5, healing={"handoff_interval_s": 0.5, "anti_entropy_after_return_s": 0.5})
     await cluster.start()
     await make_bucket(session, cluster.url(), "loose", consistency="available")
     assert await put(session, cluster.file_url("strong/warm"), b"x") == 201

@@ -12,6 +12,7 @@ from dynafs.quorum import QuorumPolicy
 from dynafs.replication.actors import ActorNames
 from dynafs.replication.job import Job
 from dynafs.replication.latency import FORGOTTEN_S, PeerSpeeds
+from dynafs.replication.throttle import JUDGE_EVERY_S, QUIET_S, SHARE_MIN, Throttle
 from dynafs.sim.clock import SimClock
 from dynafs.sim.loop import run_virtually
 from dynafs.storage.marks import BELIEVED_S, DiskMarks
@@ -114,3 +115,44 @@ def test_marks_follow_the_disk_and_what_was_written_since() -> None:
         marks.check(is_for_others=True)
 
     run_virtually(main())
+
+
+def test_work_gives_way_while_clients_wait_longer_than_without_it() -> None:
+    """Its share falls to a least one, whichever kind of request is late, and comes back; too few say nothing."""
+    now_s = 0.0
+    throttle = Throttle(lambda: now_s)
+
+    def serve(seconds: float, kinds: dict[str, float]) -> float:
+        """Have clients ask for a while, with work going on; return the share at its end."""
+        nonlocal now_s
+        for _ in range(round(seconds / 0.01)):
+            now_s += 0.01
+            for kind, latency_s in kinds.items():
+                throttle.add(kind, latency_s)
+            if is_working:
+                throttle.share()
+        return throttle.share()
+
+    is_working = False
+    now_s = QUIET_S
+    serve(3.0, {"read": 0.003, "write": 0.010})
+    is_working = True
+    assert serve(2.0, {"read": 0.003, "write": 0.010}) == 1.0
+    assert serve(4.0, {"read": 0.003, "write": 0.020}) < 0.2
+    assert serve(30.0, {"read": 0.006, "write": 0.010}) == SHARE_MIN
+    assert 0.2 < serve(6.0, {"read": 0.003, "write": 0.010}) <= 1.0
+    serve(4.0, {"read": 0.009})
+    for _ in range(40):
+        now_s += JUDGE_EVERY_S
+        throttle.share()
+    assert throttle.share() == 1.0
+
+
+def test_work_is_not_held_up_while_nothing_is_known_of_clients() -> None:
+    """A node that was refilled from its first second on cannot tell what is normal."""
+    now_s = 0.0
+    throttle = Throttle(lambda: now_s)
+    for number in range(500):
+        now_s += 0.01
+        throttle.add("read", 0.001 * number)
+        assert throttle.share() == 1.0

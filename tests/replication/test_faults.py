@@ -278,13 +278,13 @@ async def test_node_that_lost_its_disk_refuses_reads_until_it_is_refilled(
     assert {"node.disk_lost", "node.refilled"} <= {event["event"] for event in events}
 
 
-async def test_walk_brings_back_what_a_node_missed_and_lost_without_anybody_reading(
+async def test_anti_entropy_brings_back_what_a_node_missed_and_lost_without_anybody_reading(
     make_cluster, session: ClientSession
 ) -> None:
     """Records and chunks written while a node was away, and all it had on a lost disk, are there again soon."""
     cluster = make_cluster(
         timeouts={"request_s": 0.5, "reconnect_max_s": 0.1},
-        healing={"walk_interval_s": 1.0, "walk_after_return_s": 0.2},
+        healing={"anti_entropy_interval_s": 1.0, "anti_entropy_after_return_s": 0.2},
     )
     await cluster.start()
     contents = os.urandom(3 * MIB)
@@ -303,7 +303,7 @@ async def test_walk_brings_back_what_a_node_missed_and_lost_without_anybody_read
             await asyncio.sleep(0.05)
     for path in ("before", "while"):
         assert held(cluster, "n3", path) == held(cluster, "n1", path) == held(cluster, "n2", path)
-    assert sum(cluster.nodes[name].replication.jobs["walk"].status.mended for name in cluster.names) > 0
+    assert sum(cluster.nodes[name].replication.jobs["anti-entropy"].status.mended for name in cluster.names) > 0
 
 
 async def test_scrub_finds_rot_that_nobody_reads_and_replaces_it(cluster, session: ClientSession) -> None:

@@ -36,7 +36,7 @@ async def wait_until(condition) -> None:
 
 async def test_fallbacks_hand_over_what_an_owner_missed(make_cluster, session: ClientSession) -> None:
     """Hints are shown while it is away, and gone when it is back and holds everything."""
-    cluster = make_cluster(count=5, healing={**QUICK, "walk_after_return_s": 3600.0})
+    cluster = make_cluster(count=5, healing={**QUICK, "anti_entropy_after_return_s": 3600.0})
     await cluster.start()
     await cluster.stop("n3")
     files = {f"demo/f{number}": os.urandom((1000, 3 * MIB)[number % 2]) for number in range(8)}

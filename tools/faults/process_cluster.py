@@ -19,8 +19,8 @@ from dynafs.cli.dev import PEER_PORT_OFFSET, prepare
 
 #: Healing at the pace of a test. Everything else has its default.
 QUICK_HEALING = {
-    "handoff_interval_s": 2.0, "walk_interval_s": 20.0, "walk_after_return_s": 1.0, "collection_interval_s": 1.0,
-    "collection_grace_s": 4.0, "compaction_interval_s": 2.0,
+    "handoff_interval_s": 2.0, "anti_entropy_interval_s": 20.0, "anti_entropy_after_return_s": 1.0,
+    "walk_interval_s": 60.0, "collection_interval_s": 1.0, "collection_grace_s": 4.0, "compaction_interval_s": 2.0,
 }  # fmt: skip
 CLIENT_TIMEOUT = aiohttp.ClientTimeout(total=30)
 

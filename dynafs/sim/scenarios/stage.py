@@ -97,3 +97,17 @@ def rot_all(stage: Stage, node: str) -> list[bytes]:
     for chunk_id in chunk_ids:
         platter.rot(stage.world.nodes[node].disk.rng, chunk_id)
     return chunk_ids
+
+
+def stop_jobs(stage: Stage, *names: str) -> None:
+    """Have running nodes do without some of their background work."""
+    for node in stage.world.running:
+        for name in names:
+            stage.world.nodes[node].replication.jobs[name].pause()
+
+
+def resume_jobs(stage: Stage) -> None:
+    """Have running nodes do all their background work again."""
+    for node in stage.world.running:
+        for job in stage.world.nodes[node].replication.jobs.values():
+            job.resume()

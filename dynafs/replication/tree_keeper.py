@@ -1,0 +1,45 @@
+"""What a node tells peers of its trees."""
+
+from itertools import pairwise
+
+import msgspec
+
+from dynafs.errors import RequestInvalid
+from dynafs.ports import Answer, Store
+from dynafs.ring import LEAF_COUNT
+from dynafs.wire.messages import TREE_KINDS, CompareTrees, Differing, LeafRows, ReadLeaf
+from dynafs.wire.rows import ROWS_MAX, checked_rows
+
+_FIRST_SIZE_BYTES = 2
+
+
+class TreeKeeper:
+    """Serves peers that compare trees."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def compare(self, request: CompareTrees, body: bytes) -> Answer:
+        """Tell which ranges of leaves are otherwise here."""
+        _check_kind(request.kind)
+        rows = checked_rows(body, "first leaf and sum")
+        firsts = [int.from_bytes(first, "big") for first, _ in rows]
+        if not 1 <= request.span <= LEAF_COUNT or any(len(first) != _FIRST_SIZE_BYTES for first, _ in rows):
+            raise RequestInvalid("span", f"ranges of 1 to {LEAF_COUNT} leaves, by two bytes each")
+        if any(later <= earlier for earlier, later in pairwise(firsts)):
+            raise RequestInvalid("body", "ranges must ascend")
+        sums = await self._store.tree_sums(request.kind, firsts, request.span)
+        return Answer(Differing([i for i, (own, (_, told)) in enumerate(zip(sums, rows, strict=True)) if own != told]))
+
+    async def read(self, request: ReadLeaf) -> Answer:
+        """Tell what a leaf stands for."""
+        _check_kind(request.kind)
+        if not 0 <= request.leaf < LEAF_COUNT:
+            raise RequestInvalid("leaf", f"0 to {LEAF_COUNT - 1}")
+        rows = await self._store.scan_leaf(request.kind, request.leaf, request.after, ROWS_MAX)
+        return Answer(LeafRows(is_end=len(rows) < ROWS_MAX), msgspec.msgpack.encode(rows))
+
+
+def _check_kind(kind: str) -> None:
+    if kind not in TREE_KINDS:
+        raise RequestInvalid("kind", f"one of {', '.join(TREE_KINDS)}")

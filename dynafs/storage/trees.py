@@ -1,0 +1,194 @@
+"""XOR-Merkle trees: two nodes find out what they hold differently without naming what they hold alike.
+
+The hash space has LEAF_COUNT leaves, by the first two bytes of a hash, and a branch over every BRANCH_LEAVES of them.
+Each is the XOR of sixteen bytes for every record, or chunk, that falls into it, so a write changes one leaf and one
+branch by what it adds and takes away, in the batch that writes it. A partition is a whole number of leaves whatever the
+ring's partition count; its root is the XOR of them.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import takewhile
+
+from blake3 import blake3
+
+from dynafs.ring import BRANCH_LEAVES, file_hash, leaf_of
+from dynafs.storage.disk import Batch, Index
+from dynafs.wire.records import record_digest
+
+RECORDS, CHUNKS = "records", "chunks"
+SUM_SIZE_BYTES = 16
+
+#: {kind: first byte of its rows}
+_KINDS = {RECORDS: b"r", CHUNKS: b"c"}
+_BRANCH, _LEAF = b"\0", b"\1"
+#: Bytes of a key's hash before the key in `by_partition`.
+_PLACE_SIZE_BYTES = 8
+#: Names the state of the trees in `node`; another value, or none, means that they must be built.
+_STATE_KEY, _STATE = b"trees", b"1"
+_BUILD_ROWS = 1000
+
+
+class TreeWrites:
+    """What one batch of writes does to the trees."""
+
+    def __init__(self, index: Index) -> None:
+        self._index = index
+        #: {row of `trees`: sum}
+        self._sums: dict[bytes, int] = {}
+        #: {row of `by_partition`: digest}, {chunk id: whether it is here}: as of this batch
+        self._digests: dict[bytes, bytes] = {}
+        self._present: dict[bytes, bool] = {}
+
+    def set_record(self, key: bytes, data: bytes) -> None:
+        """A record becomes these bytes; none when it goes."""
+        place = file_hash(key)
+        row = place[:_PLACE_SIZE_BYTES] + key
+        before = self._digests[row] if row in self._digests else self._index.get("by_partition", row) or b""
+        after = self._digests[row] = record_digest(data)
+        if before != after:
+            self._change(RECORDS, leaf_of(place), _record_item(place, before) ^ _record_item(place, after))
+
+    def set_chunk(self, chunk_id: bytes, *, is_here: bool) -> None:
+        """A chunk comes or goes, or nothing changes."""
+        before = self._present.get(chunk_id)
+        if before is None:
+            before = self._index.get("chunks", chunk_id) is not None
+        self._present[chunk_id] = is_here
+        if before != is_here:
+            self._change(CHUNKS, leaf_of(chunk_id), _chunk_item(chunk_id))
+
+    def recount(self, kind: str, branch: int) -> None:
+        """Make a branch and its leaves what the index holds, as of before this batch."""
+        first, total = branch * BRANCH_LEAVES, 0
+        for leaf in range(first, first + BRANCH_LEAVES):
+            right = 0
+            for row, digest in leaf_rows(self._index, kind, leaf, b""):
+                right ^= _chunk_item(row) if kind == CHUNKS else _record_item(file_hash(row), digest)
+            total ^= right
+            self._xor(_leaf_row(kind, leaf), right ^ self._stored(_leaf_row(kind, leaf)))
+        self._xor(_branch_row(kind, branch), total ^ self._stored(_branch_row(kind, branch)))
+
+    def _change(self, kind: str, leaf: int, change: int) -> None:
+        self._xor(_leaf_row(kind, leaf), change)
+        self._xor(_branch_row(kind, leaf // BRANCH_LEAVES), change)
+
+    def _xor(self, row: bytes, change: int) -> None:
+        if row not in self._sums:
+            self._sums[row] = self._stored(row)
+        self._sums[row] ^= change
+
+    def _stored(self, row: bytes) -> int:
+        return int.from_bytes(self._index.get("trees", row) or b"", "big")
+
+    def write_to(self, batch: Batch) -> None:
+        """Add the outcome to the batch that writes the records or chunks themselves."""
+        for row, digest in self._digests.items():
+            _put_or_delete(batch, "by_partition", row, digest)
+        for row, total in self._sums.items():
+            _put_or_delete(batch, "trees", row, total.to_bytes(SUM_SIZE_BYTES, "big") if total else b"")
+
+
+def tree_sums(index: Index, kind: str, firsts: Sequence[int], span: int) -> list[bytes]:
+    """Return the sums of `span` leaves from each of these on, ascending."""
+    row_of, step = (_branch_row, BRANCH_LEAVES) if span % BRANCH_LEAVES == 0 else (_leaf_row, 1)
+    sums: list[bytes] = []
+    scan = index.scan("trees", row_of(kind, 0))
+    item = next(scan, None)
+    for first in firsts:
+        start, last = row_of(kind, first // step), row_of(kind, (first + span - 1) // step)
+        total = 0
+        if item is not None and item[0] < start:
+            item = _jump(scan, start)
+        while item is not None and item[0] <= last:
+            total ^= int.from_bytes(item[1], "big")
+            item = next(scan, None)
+        sums.append(total.to_bytes(SUM_SIZE_BYTES, "big"))
+    return sums
+
+
+def leaf_rows(index: Index, kind: str, leaf: int, after: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Yield what a leaf stands for, behind an item: (key, digest) of records, or (chunk id, nothing)."""
+    prefix = leaf.to_bytes(2, "big")
+    if kind == CHUNKS:
+        rows = takewhile(
+            lambda row: row[0].startswith(prefix), index.scan("chunks", after + b"\0" if after else prefix)
+        )
+        yield from ((chunk_id, b"") for chunk_id, _ in rows)
+        return
+    start = file_hash(after)[:_PLACE_SIZE_BYTES] + after + b"\0" if after else prefix
+    for row, digest in takewhile(lambda row: row[0].startswith(prefix), index.scan("by_partition", start)):
+        yield row[_PLACE_SIZE_BYTES:], digest
+
+
+def listed_digest(index: Index, key: bytes) -> bytes:
+    """Return by which digest the trees know a record, empty when they do not."""
+    return index.get("by_partition", file_hash(key)[:_PLACE_SIZE_BYTES] + key) or b""
+
+
+def build_trees(index: Index) -> None:
+    """Build both trees from the records and chunks, unless they were kept by every write so far."""
+    if index.get("node", _STATE_KEY) == _STATE:
+        return
+    for family in ("by_partition", "trees"):
+        _apply(index, ((family, row, b"") for row, _ in index.scan(family, b"")))
+    for kind in (RECORDS, CHUNKS):
+        _build(index, kind)
+    _apply(index, [("node", _STATE_KEY, _STATE)])
+    index.sync()
+
+
+def _build(index: Index, kind: str) -> None:
+    """Write one tree while nothing else is written."""
+    sums: dict[bytes, int] = {}
+    digests: list[tuple[str, bytes, bytes]] = []
+    for key, data in index.scan(kind, b""):
+        place = key if kind == CHUNKS else file_hash(key)
+        item = _chunk_item(key) if kind == CHUNKS else _record_item(place, record_digest(data))
+        for row in (_leaf_row(kind, leaf_of(place)), _branch_row(kind, leaf_of(place) // BRANCH_LEAVES)):
+            sums[row] = sums.get(row, 0) ^ item
+        if kind == RECORDS:
+            digests.append(("by_partition", place[:_PLACE_SIZE_BYTES] + key, record_digest(data)))
+            if len(digests) == _BUILD_ROWS:
+                _apply(index, digests)
+                digests = []
+    _apply(index, digests)
+    _apply(index, [("trees", row, total.to_bytes(SUM_SIZE_BYTES, "big")) for row, total in sums.items()])
+
+
+def _apply(index: Index, rows: Iterable[tuple[str, bytes, bytes]]) -> None:
+    batch = index.batch()
+    for family, row, value in rows:
+        _put_or_delete(batch, family, row, value)
+    index.apply(batch)
+
+
+def _put_or_delete(batch: Batch, family: str, row: bytes, value: bytes) -> None:
+    if value:
+        batch.put(family, row, value)
+    else:
+        batch.delete(family, row)
+
+
+def _jump(scan: "Iterator[tuple[bytes, bytes]]", start: bytes) -> tuple[bytes, bytes] | None:
+    try:
+        return scan.send(start)  # type: ignore[attr-defined,no-any-return]
+    except StopIteration:
+        return None
+
+
+def _leaf_row(kind: str, leaf: int) -> bytes:
+    return _KINDS[kind] + _LEAF + leaf.to_bytes(2, "big")
+
+
+def _branch_row(kind: str, branch: int) -> bytes:
+    return _KINDS[kind] + _BRANCH + branch.to_bytes(2, "big")
+
+
+def _record_item(place: bytes, digest: bytes) -> int:
+    """Return what one record adds: it stands for key and contents together."""
+    return int.from_bytes(blake3(place + digest).digest(SUM_SIZE_BYTES), "big") if digest else 0
+
+
+def _chunk_item(chunk_id: bytes) -> int:
+    """Return what one chunk adds: a part of its id that does not choose its leaf."""
+    return int.from_bytes(chunk_id[-SUM_SIZE_BYTES:], "big")
