@@ -42,6 +42,8 @@ CATALOGUE = {
     "disk.freed": "the disk is below a mark again",
     "store.opened": "the data directory is open",
     "store.recovered": "entries of a segment were missing in the index and were added",
+    "store.mended": "the index was opened anew after a write had failed; writes go on",
+    "store.close_failed": "a failed index could not be closed in order (debug)",
     "store.failed": "the operating system failed a write",
 }
 

@@ -90,6 +90,9 @@ class Batch(ABC):
 class Index(ABC):
     """An ordered key-value store with one family per kind of fact. Safe to use from several threads."""
 
+    #: set by the store: called when the index was opened anew after a failure, before anybody else writes
+    on_reopened: Callable[[], object] = staticmethod(lambda: None)
+
     @abstractmethod
     def get(self, family: str, key: bytes) -> bytes | None:
         """Return a raw value."""

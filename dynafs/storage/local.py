@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 
 from dynafs.config import StorageSettings
 from dynafs.observe.events import get_logger
@@ -27,6 +28,8 @@ class LocalStore(RecordStore, ChunkStore):
         self.marks = DiskMarks(disk, settings)
         recovered = recover(disk.index, disk.segments)
         build_trees(disk.index)
+        # What was not synced may have gone with the failure; the segments have it.
+        disk.index.on_reopened = partial(recover, disk.index, disk.segments)
         RecordStore.__init__(self, disk, self.marks, is_synced=is_synced)
         ChunkStore.__init__(self, disk, self.marks, settings.segment_size_bytes_max, wall_ms, is_synced=is_synced)
         log.info("store.opened", recovered=recovered)
