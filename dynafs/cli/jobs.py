@@ -136,6 +136,6 @@ def _print_table(rows: list[dict[str, Any]]) -> None:
         limit = job["bytes_per_s_max"]
         table.add_row(
             job["name"], state, str(job["runs"]), str(job["items"]), str(job["mended"]), str(job["queued"]),
-            f"{human_size(limit)}/s" if limit else "", f"{job['share']:.0%}" if limit else "", job["last_error"],
+            f"{human_size(limit)}/s" if limit else "", f"{job['share']:.0%}", job["last_error"],
         )  # fmt: skip
     out.print(table)

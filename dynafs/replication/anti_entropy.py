@@ -15,7 +15,7 @@ the more is stored. Trees over key ranges need a copy of the data to be built; s
 Tested in the simulator, where all owners must agree within bounded time after every fault, before anything is read.
 """
 
-from collections.abc import Awaitable, Sequence
+from collections.abc import Sequence
 
 import msgspec
 
@@ -53,6 +53,7 @@ class AntiEntropy:
     ) -> None:
         self._reach, self._store, self._exchange, self._clock = reach, store, exchange, clock
         self._after_return_s, self._rebuild_interval_s = after_return_s, rebuild_interval_s
+        self._root_leaves = leaves_per_partition(reach.ring.partition_count)
         self._rebuild_due_s = clock.monotonic_s() + rebuild_interval_s
         self.job = exchange.job = Job("anti-entropy", self._run, clock, interval_s)
         self.job.status.bytes_per_s_max = RATE_BYTES_PER_S_MAX
@@ -68,43 +69,50 @@ class AntiEntropy:
             self._rebuild_due_s = self._clock.monotonic_s() + self._rebuild_interval_s
         self._exchange.begin()
         for kind in TREE_KINDS:
-            differing: dict[int, list[str]] = {}
-            for node in self._reach.others:
-                if self._reach.is_up(node):
-                    await self._try(self._compare(kind, node, differing))
-            for leaf, nodes in sorted(differing.items()):
-                await job.step()
-                await self._try(self._exchange.mend(kind, leaf, nodes))
+            for root, nodes in sorted((await self._differing_roots(kind)).items()):
+                await self._descend(kind, root, nodes)
 
-    async def _try(self, work: Awaitable[object]) -> None:
-        try:
-            await work
-        except DynafsError as error:
-            self.job.note(error)
+    async def _differing_roots(self, kind: str) -> dict[int, list[str]]:
+        """Return {first leaf of a partition: peers that hold it otherwise}, of partitions that both own."""
+        roots: dict[int, list[str]] = {}
+        for node in self._reach.others:
+            if self._reach.is_up(node):
+                owned = enumerate(self._reach.ring.owners)
+                shared = [p * self._root_leaves for p, owners in owned if node in owners and self._reach.me in owners]
+                for root in await self._differing(kind, node, shared, self._root_leaves):
+                    roots.setdefault(root, []).append(node)
+        return roots
 
-    async def _compare(self, kind: str, node: str, differing: dict[int, list[str]]) -> None:
-        """Add the leaves that a peer holds otherwise."""
-        root_leaves = span = leaves_per_partition(self._reach.ring.partition_count)
-        firsts = await self._differing(kind, node, self._shared_roots(node, root_leaves), span)
-        for finer in (BRANCH_LEAVES, 1):
-            if finer < span:
-                inner = [leaf for first in firsts for leaf in range(first, first + span, finer)]
-                firsts, span = await self._differing(kind, node, inner, finer), finer
-        for leaf in firsts:
-            differing.setdefault(leaf, []).append(node)
-
-    def _shared_roots(self, node: str, root_leaves: int) -> list[int]:
-        """Return the first leaves of the partitions that both nodes own."""
-        owned = enumerate(self._reach.ring.owners)
-        return [p * root_leaves for p, owners in owned if node in owners and self._reach.me in owners]
+    async def _descend(self, kind: str, root: int, nodes: Sequence[str]) -> None:
+        """Find the leaves of a partition that differ by now, and mend them."""
+        leaves: dict[int, list[str]] = {}
+        for node in nodes:
+            firsts, span = [root], self._root_leaves
+            for finer in (BRANCH_LEAVES, 1):
+                if finer < span:
+                    inner = [leaf for first in firsts for leaf in range(first, first + span, finer)]
+                    firsts, span = await self._differing(kind, node, inner, finer), finer
+            for leaf in firsts:
+                leaves.setdefault(leaf, []).append(node)
+        for leaf, its_nodes in sorted(leaves.items()):
+            await self.job.step()
+            try:
+                await self._exchange.mend(kind, leaf, its_nodes)
+            except DynafsError as error:
+                self.job.note(error)
 
     async def _differing(self, kind: str, node: str, firsts: Sequence[int], span: int) -> list[int]:
         found: list[int] = []
         for start in range(0, len(firsts), ROWS_MAX):
             some = firsts[start : start + ROWS_MAX]
             await self.job.step()
-            found += [some[row] for row in await self._ask(kind, node, some, span) if row < len(some)]
-            self.job.status.items += len(some)
+            try:
+                rows = await self._ask(kind, node, some, span)
+            except DynafsError as error:
+                self.job.note(error)
+            else:
+                found += [some[row] for row in rows if 0 <= row < len(some)]
+                self.job.status.items += len(some)
         return found
 
     async def _ask(self, kind: str, node: str, firsts: Sequence[int], span: int) -> list[int]:

@@ -11,6 +11,9 @@ from dynafs.errors import DynafsError
 from dynafs.ports import Clock
 from dynafs.replication.throttle import Throttle
 
+#: Longest pause for the sake of clients.
+STEP_PAUSE_S_MAX = 2.0
+
 
 class JobStatus(msgspec.Struct):
     """What operators see. state: "idle", "starting", "busy" or "paused". Counts are since the node started."""
@@ -23,7 +26,7 @@ class JobStatus(msgspec.Struct):
     mended: int = 0
     queued: int = 0
     bytes_per_s_max: int | None = None
-    #: of bytes_per_s_max, that clients leave it at present
+    #: of the time, above 0 to 1, that clients leave it at present
     share: float = 1.0
     last_error: str = ""
 
@@ -44,6 +47,8 @@ class Job:
         self._limit_bytes_per_s: int | None = None
         #: whether somebody waits for the present run, or the next one
         self.is_asked_for = False
+        #: when the present piece of work began
+        self._stepped_s = clock.monotonic_s()
         #: set by the composition root: makes the job give way to clients
         self.throttle: Throttle | None = None
 
@@ -84,11 +89,9 @@ class Job:
         return pause_s * (0.5 + self._clock.random_bytes(1)[0] / 255)
 
     def pace_s(self, size_bytes: int, bytes_per_s: int) -> float:
-        """Return how long this much work should take: at the job's own pace or the one that an operator set, and
-        no faster than clients can bear."""
+        """Return how long this much work should take: at the job's own pace or the one that an operator set."""
         self.status.bytes_per_s_max = self._limit_bytes_per_s or bytes_per_s
-        self.status.share = 1.0 if self.throttle is None else round(self.throttle.share(), 3)
-        return size_bytes / (self.status.bytes_per_s_max * self.status.share)
+        return size_bytes / self.status.bytes_per_s_max
 
     def limit(self, bytes_per_s: int | None) -> None:
         """Set the pace from now on; None leaves it to the job."""
@@ -100,9 +103,18 @@ class Job:
         self.status.last_error = error.message
 
     async def step(self, pause_s: float = 0.0) -> None:
-        """Between two pieces of work: wait a little, or as long as the job is paused."""
+        """Between two pieces of work: wait a little, longer while clients are late, or as long as the job is paused."""
+        if self.throttle is not None:
+            share = self.throttle.share()
+            worked_s = max(self._clock.monotonic_s() - self._stepped_s, 0.0)
+            pause_s = min((pause_s + worked_s) / share - worked_s, max(pause_s, STEP_PAUSE_S_MAX))
+            self.status.share = round(share, 3)
         if pause_s > 0:
             await asyncio.sleep(pause_s)
+        await self._wait_while_paused()
+        self._stepped_s = self._clock.monotonic_s()
+
+    async def _wait_while_paused(self) -> None:
         while self.status.is_paused:
             self.status.state = "paused"
             await self._wait_news(None)
@@ -122,6 +134,7 @@ class Job:
                     await self._wait_news(None)
                 continue
             self.status.state, self._next_s = "busy", math.inf
+            self._stepped_s = self._clock.monotonic_s()
             try:
                 await self._work(self)
                 self.status.runs += 1

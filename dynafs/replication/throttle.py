@@ -16,9 +16,9 @@ SAMPLES_MIN = 16
 #: How often the share is judged anew.
 JUDGE_EVERY_S = 0.25
 #: Requests may take so many times as long as normally, and so much more, before work gives way.
-PATIENCE, PATIENCE_S = 1.3, 0.001
+PATIENCE, PATIENCE_S = 1.2, 0.0003
 #: The least share, and the factors by which it falls and grows.
-SHARE_MIN, FALL, GROWTH = 1 / 32, 0.5, 1.2
+SHARE_MIN, FALL, GROWTH = 1 / 16, 0.5, 1.1
 #: Weight of the newest percentile in what is normal.
 NEWEST_WEIGHT = 0.2
 #: Without work for this long, requests are as they are without any.

@@ -1,19 +1,21 @@
 #!/usr/bin/env python3
 """Break real nodes in every way this machine allows, and check that nothing is lost and everything heals.
 
-    tools/dev test-faults [--seed S] [--keep DIR] [NAME ...]
+    tools/dev test-faults [--seed S] [--keep DIR] [--files N] [--overwrites N] [NAME ...]
 
-Names: kill wipe rot full power clocks slow space. All of them take under 15 minutes. `full`, `power` need root (they
-mount file systems of their own), `clocks` needs gcc; what cannot be done here is said and fails the run unless it was
-left out by name.
+Names: kill wipe refill rot full power clocks slow space. All of them take under 15 minutes. `full`, `power` need root
+(they mount file systems of their own), `clocks` needs gcc, `refill` needs wrk; what cannot be done here is said and
+fails the run unless it was left out by name. --files 10000 --overwrites 100 make `space` long, and need 40 GB of disk.
 """
 
 import argparse
 import asyncio
 import ctypes
 import fcntl
+import json
 import random
 import shutil
+import statistics
 import struct
 import subprocess
 import sys
@@ -30,6 +32,11 @@ from process_cluster import CLIENT_TIMEOUT, Client, Cluster
 from dynafs.cli.dev import PEER_PORT_OFFSET
 
 MIB = 1 << 20
+LOAD_SCRIPT = Path(__file__).parent.parent / "bench" / "load.lua"
+#: Small files that wrk reads.
+KEYS = 500
+#: When to give up waiting for a disk to fill again.
+REFILL_MAX_S = 240.0
 EXT4_IOC_SHUTDOWN, SHUTDOWN_WITHOUT_FLUSH = 0x8004587D, 2
 started_s = time.monotonic()
 
@@ -52,8 +59,9 @@ def run(*command: str) -> None:
 class Stage:
     """A directory and a seed for one check."""
 
-    def __init__(self, path: Path, seed: int) -> None:
-        self.path, self.seed = path, seed
+    def __init__(self, path: Path, seed: int, files: int, overwrites: int) -> None:
+        """files, overwrites: how many `space` makes."""
+        self.path, self.seed, self.files, self.overwrites = path, seed, files, overwrites
         path.mkdir(parents=True, exist_ok=True)
         self.mounts: list[Path] = []
 
@@ -151,27 +159,62 @@ async def wipe(stage: Stage) -> None:
             await client.put(f"demo/large{number}", 8 * MIB, cluster.names)
         for number in range(300):
             await client.put(f"demo/small{number}", 4096, cluster.names)
-        await client.read_all(["n1"])
-        client.percentile_ms(0.99)
-        for _ in range(3):
-            await client.read_all(["n1", "n3", "n4"])
-        before_ms = client.percentile_ms(0.99)
         size = cluster.size_bytes("n2")
         await cluster.kill("n2")
         cluster.wipe("n2")
         began = time.monotonic()
         await cluster.start("n2")
         healing = asyncio.create_task(until_whole(client, 240))
-        reads = 0
         while not healing.done():
             outcomes = await client.read_all(["n1", "n3", "n4"])
             check(f"reads while it is filled again: {outcomes}", set(outcomes) == {"right"})
-            reads += 1
         await healing
         took_s = time.monotonic() - began
-        during_ms = client.percentile_ms(0.99)
         check(f"{size / MIB:.0f} MiB are back after {took_s:.1f} s, {size / 1e6 / took_s:.0f} MB/s", fact=True)
-        say(f"p99 of GET: {before_ms:.0f} ms before, {during_ms:.0f} ms during ({during_ms / before_ms:.2f}x)")
+
+
+async def refill(stage: Stage) -> None:
+    """Wipe a node's disk under load: with default settings, clients wait less than half as long again."""
+    async with stage.cluster(4, healing={}) as (cluster, client):
+        await cluster.start()
+        for number in range(KEYS):
+            await client.put(f"wrk/key-{number}", 4096, cluster.names)
+        await asyncio.gather(*(client.put(f"demo/large{number}", 8 * MIB, cluster.names) for number in range(120)))
+        await wrk(cluster, "GET", 4)
+        before = {method: await wrk(cluster, method, 10) for method in ("GET", "PUT")}
+        size = cluster.size_bytes("n2")
+        await cluster.kill("n2")
+        cluster.wipe("n2")
+        await cluster.start("n2")
+        during: dict[str, list[float]] = {"GET": [], "PUT": []}
+        began = time.monotonic()
+        while cluster.size_bytes("n2") < 0.95 * size and time.monotonic() - began < REFILL_MAX_S:
+            for method, found_ms in during.items():
+                if cluster.size_bytes("n2") < 0.95 * size:
+                    found_ms.append(await wrk(cluster, method, 5))
+        say(f"{size / MIB:.0f} MiB were back after {time.monotonic() - began:.0f} s of load")
+        for method, found_ms in during.items():
+            ratio = statistics.median(found_ms) / before[method]
+            told = ", ".join(f"{one:.1f}" for one in found_ms)
+            check(f"p99 of {method}: {before[method]:.1f} ms before, {told} ms meanwhile: {ratio:.2f}x", ratio < 1.5)
+        await until_whole(client, 240)
+
+
+async def wrk(cluster: Cluster, method: str, seconds: int) -> float:
+    """Load n1, n3 and n4 with files of 4 KiB over 8 connections; return the 99th percentile in milliseconds."""
+    hosts = [cluster.url(name).removeprefix("http://") for name in ("n1", "n3", "n4")]
+    process = await asyncio.create_subprocess_exec(
+        "wrk", "-t2", "-c8", f"-d{seconds}s", "-s", str(LOAD_SCRIPT), f"http://{hosts[0]}", "--",
+        method, "4096", str(KEYS), f"s{time.monotonic_ns()}", "/v1/files/wrk/", *hosts, stdout=subprocess.PIPE,
+    )  # fmt: skip
+    output = (await process.communicate())[0].decode()
+    line = next((line for line in output.splitlines() if line.startswith("RESULT ")), None)
+    check("wrk ran", line)
+    found = json.loads(str(line).removeprefix("RESULT "))
+    check(
+        f"{method}: {found['requests'] / seconds:.0f} requests a second, {found['failed']} failed", not found["failed"]
+    )
+    return float(found["p99_us"]) / 1000
 
 
 async def rot(stage: Stage) -> None:
@@ -327,7 +370,7 @@ async def space(stage: Stage) -> None:
     async with stage.cluster(3) as (cluster, client):
         await cluster.start()
         empty = sum(cluster.size_bytes(name) for name in cluster.names)
-        sizes = [int(4096 * 2048 ** client.rng.random()) for _ in range(1500)]
+        sizes = [int(4096 * 2048 ** client.rng.random()) for _ in range(stage.files)]
 
         async def fill(numbers: list[int]) -> None:
             while numbers:
@@ -351,19 +394,22 @@ async def space(stage: Stage) -> None:
             f"{len(sizes)} files deleted: {filled / MIB:.0f} MiB on disk, {left / MIB:.0f} MiB {took_s:.0f} s later",
             fact=True,
         )
-        for _ in range(12):
+        for _ in range(stage.overwrites):
             await client.put("demo/again", 256 * MIB, ["n1"])
 
         async def is_small() -> bool:
             return all(cluster.size_bytes(name) < 2 * 256 * MIB + left // 3 for name in cluster.names)
 
         took_s = await until(is_small, 120, "at most two copies' worth")
-        check(f"12 overwrites of 256 MiB: at most two copies' worth a node after {took_s:.0f} s", fact=True)
+        check(
+            f"{stage.overwrites} overwrites of 256 MiB: at most two copies' worth a node after {took_s:.0f} s",
+            fact=True,
+        )
         outcomes = await client.read_all(cluster.names)
         check(f"the newest is right: {outcomes}", set(outcomes) == {"right"})
 
 
-CHECKS = {one.__name__: one for one in (kill, wipe, rot, full, power, clocks, slow, space)}
+CHECKS = {one.__name__: one for one in (kill, wipe, refill, rot, full, power, clocks, slow, space)}
 
 
 def main() -> None:
@@ -371,6 +417,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(2**32))
     parser.add_argument("--keep", type=Path, help="leave data and logs in this directory")
+    parser.add_argument("--files", type=int, default=1500, help="files that `space` makes and deletes")
+    parser.add_argument("--overwrites", type=int, default=12, help="times that `space` overwrites 256 MiB")
     parser.add_argument("names", nargs="*", choices=[*CHECKS, []], metavar="NAME")
     chosen = parser.parse_args()
     ctypes.CDLL(None).prctl(36, 1)  # PR_SET_CHILD_SUBREAPER: nothing a node leaves behind outlives this run
@@ -378,7 +426,7 @@ def main() -> None:
     root = chosen.keep or Path(tempfile.mkdtemp(prefix="dynafs-faults-"))
     for name in chosen.names or CHECKS:
         say(f"{name}: {CHECKS[name].__doc__}")
-        stage = Stage(root / name, chosen.seed)
+        stage = Stage(root / name, chosen.seed, chosen.files, chosen.overwrites)
         try:
             asyncio.run(CHECKS[name](stage))
         finally:
