@@ -129,13 +129,14 @@ def _print_hints(found: dict[str, Any]) -> None:
 
 
 def _print_table(rows: list[dict[str, Any]]) -> None:
-    columns = ("job", "state", "runs", "done", "mended", "queued", "rate limit", "throttle", "last error")
+    columns = ("job", "state", "runs", "done", "mended", "queued", "rate", "limit", "throttle", "last error")
     table = Table(*columns, box=None, pad_edge=False)
     for job in rows:
         state = "paused" if job["is_paused"] else job["state"]
         limit = job["bytes_per_s_max"]
+        rates = [f"{human_size(rate)}/s" if limit else "" for rate in (job["bytes_per_s"], limit)]
         table.add_row(
             job["name"], state, str(job["runs"]), str(job["items"]), str(job["mended"]), str(job["queued"]),
-            f"{human_size(limit)}/s" if limit else "", f"{job['share']:.0%}", job["last_error"],
+            *rates, f"{job['share']:.0%}", job["last_error"],
         )  # fmt: skip
     out.print(table)

@@ -11,12 +11,17 @@ from dynafs.errors import DynafsError
 from dynafs.ports import Clock
 from dynafs.replication.throttle import Throttle
 
+#: How long bytes are counted for one figure of a job's rate.
+RATE_WINDOW_S = 2.0
 #: Longest pause for the sake of clients.
 STEP_PAUSE_S_MAX = 2.0
 
 
 class JobStatus(msgspec.Struct):
-    """What operators see. state: "idle", "starting", "busy" or "paused". Counts are since the node started."""
+    """What operators see. state: "idle", "starting", "busy" or "paused". Counts are since the node started.
+
+    bytes_per_s: moved at present. bytes_per_s_max: the pace it may have, None for a job that moves no contents.
+    """
 
     name: str
     state: str = "idle"
@@ -25,6 +30,7 @@ class JobStatus(msgspec.Struct):
     items: int = 0
     mended: int = 0
     queued: int = 0
+    bytes_per_s: int = 0
     bytes_per_s_max: int | None = None
     #: of the time, above 0 to 1, that clients leave it at present
     share: float = 1.0
@@ -49,6 +55,8 @@ class Job:
         self.is_asked_for = False
         #: when the present piece of work began
         self._stepped_s = clock.monotonic_s()
+        #: bytes moved in the present window, and when it began
+        self._moved_bytes, self._moved_since_s = 0, clock.monotonic_s()
         #: set by the composition root: makes the job give way to clients
         self.throttle: Throttle | None = None
 
@@ -91,7 +99,15 @@ class Job:
     def pace_s(self, size_bytes: int, bytes_per_s: int) -> float:
         """Return how long this much work should take: at the job's own pace or the one that an operator set."""
         self.status.bytes_per_s_max = self._limit_bytes_per_s or bytes_per_s
+        self._note_moved(size_bytes)
         return size_bytes / self.status.bytes_per_s_max
+
+    def _note_moved(self, size_bytes: int) -> None:
+        now_s = self._clock.monotonic_s()
+        self._moved_bytes += size_bytes
+        if now_s - self._moved_since_s >= RATE_WINDOW_S:
+            self.status.bytes_per_s = round(self._moved_bytes / (now_s - self._moved_since_s))
+            self._moved_bytes, self._moved_since_s = 0, now_s
 
     def limit(self, bytes_per_s: int | None) -> None:
         """Set the pace from now on; None leaves it to the job."""
@@ -134,13 +150,14 @@ class Job:
                     await self._wait_news(None)
                 continue
             self.status.state, self._next_s = "busy", math.inf
-            self._stepped_s = self._clock.monotonic_s()
+            self._stepped_s = self._moved_since_s = self._clock.monotonic_s()
+            self._moved_bytes = 0
             try:
                 await self._work(self)
                 self.status.runs += 1
             except DynafsError as error:
                 self.note(error)
-            self.status.state, self.is_asked_for = "idle", False
+            self.status.state, self.status.bytes_per_s, self.is_asked_for = "idle", 0, False
             # Whoever hurried it meanwhile wants another run.
             self._next_s = min(self._next_s, self._due_s())
 

@@ -21,7 +21,8 @@ from dynafs.replication.records import RecordReader
 from dynafs.replication.refill import Refill
 from dynafs.replication.stamps import StampSource
 from dynafs.replication.writing import WriteRun
-from dynafs.storage.chunk_batch import ChunkBatch
+from dynafs.storage.chunk_batch import ChunkBatch, ChunkWrite, MoveChunk
+from dynafs.storage.chunks import ChunkStore
 from dynafs.storage.disk import ChunkPlace
 from dynafs.storage.local import LocalStore
 from dynafs.storage.segments import SegmentFiles
@@ -145,6 +146,19 @@ def _replace_everything(self: Record, version: Version, seen: Context) -> Record
     return Record.of(join(self.context, seen), [version])
 
 
+_commit_chunks = ChunkStore._commit_chunks  # noqa: SLF001
+
+
+def _move_without_sync(self: ChunkStore, writes: Sequence[ChunkWrite]) -> None:
+    """Take what was written anew for durable."""
+    has_moves = any(isinstance(write, MoveChunk) for write in writes)
+    if has_moves:
+        vars(self._segments)["sync"] = lambda: None
+    _commit_chunks(self, writes)
+    if has_moves:
+        del vars(self._segments)["sync"]
+
+
 _sum_up = TreeWrites._xor  # noqa: SLF001
 
 
@@ -172,6 +186,7 @@ PLANTS: dict[str, list[tuple[type, str, Callable[..., Any]]]] = {
         (Reaper, "_objections", _object_only_when_asked),
     ],
     "tombstone-reaped-early": [(Reaper, "reap", _reap_at_once), (Reaper, "serve", _serve_at_once)],
+    "source-removed-unsynced": [(ChunkStore, "_commit_chunks", _move_without_sync)],
     "leaf-not-updated": [(TreeWrites, "_xor", _forget_some_leaves)],
     "fallback-counted-for-strong": [(WriteRun, "_stand_in_for", _count_stand_ins)],
     "sibling-replaced-unseen": [(Record, "with_sibling", _replace_everything)],

@@ -86,6 +86,44 @@ def test_job_hurried_while_it_runs_runs_again() -> None:
     run_virtually(main())
 
 
+def test_job_tells_how_fast_it_moves_and_makes_room_for_clients() -> None:
+    """At its pace while nobody waits, with long pauses while clients are late, and not at all when it is done."""
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        throttle, latency_s = Throttle(loop.time), 0.003
+
+        async def ask() -> None:
+            while True:
+                throttle.add("read", latency_s)
+                await asyncio.sleep(0.02)
+
+        async def work(job: Job) -> None:
+            for _ in range(1000):
+                await job.step(job.pace_s(100, 1000))
+
+        job = Job("work", work, SimClock(loop.time, random.Random(1)), None)
+        job.throttle = throttle
+        job.start()
+        clients = asyncio.create_task(ask())
+        await asyncio.sleep(5)
+        job.hurry()
+        await asyncio.sleep(20)
+        assert 900 <= job.status.bytes_per_s <= 1100
+        assert job.status.share == 1.0
+        latency_s = 0.1
+        await asyncio.sleep(40)
+        assert 0 < job.status.bytes_per_s <= 100
+        assert job.status.share == round(SHARE_MIN, 3)
+        latency_s = 0.003
+        await asyncio.sleep(200)
+        assert (job.status.state, job.status.bytes_per_s) == ("idle", 0)
+        clients.cancel()
+        await job.close()
+
+    run_virtually(main())
+
+
 def test_marks_follow_the_disk_and_what_was_written_since() -> None:
     """Reached by writing, lifted by space that somebody else freed."""
 

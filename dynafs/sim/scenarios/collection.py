@@ -5,8 +5,8 @@ import asyncio
 from dynafs.sim.client import SimClient, Target
 from dynafs.sim.network import NetworkConditions
 from dynafs.sim.options import WorldOptions
-from dynafs.sim.scenarios.stage import LARGE, Stage, chunk_count, expect, scenario
-from dynafs.sim.world import SEGMENT_SIZE_BYTES
+from dynafs.sim.scenarios.stage import LARGE, Stage, chunk_count, expect, resume_jobs, scenario, stop_jobs
+from dynafs.sim.world import CHUNK_SIZE_BYTES, SEGMENT_SIZE_BYTES
 
 
 @scenario()
@@ -72,3 +72,34 @@ async def messages_later_than_the_delete(stage: Stage) -> None:
         await asyncio.sleep(2.0)
     for path in deleted:
         expect(await stage.get("n3", path), "a deleted file cannot be asked for")
+
+
+@scenario()
+async def power_cut_after_compaction(stage: Stage) -> None:
+    """What lived in a segment that was mostly dead was written anew and the segment removed. Then the power fails
+    everywhere at once: the new copies are on the medium."""
+    paths = [f"f{number}" for number in range(14)]
+    stop_jobs(stage, "compaction")
+    for path in paths:
+        expect(await stage.put("n1", path, f"{path}.1", LARGE), "a write fails")
+    for path in paths[2:]:
+        expect(await stage.client.delete("n1", Target("demo", path)), "a delete fails")
+    full = {name: len(node.platter.files) for name, node in stage.world.nodes.items()}
+    for _ in range(200):
+        await asyncio.sleep(1.0)
+        if chunk_count(stage) <= len(stage.world.names) * 2 * (LARGE // CHUNK_SIZE_BYTES + 1):
+            break
+    resume_jobs(stage)
+    for node in stage.world.nodes.values():
+        node.replication.compactor.job.start_now()
+    for _ in range(4000):
+        await asyncio.sleep(0.005)
+        if any(len(node.platter.files) < full[name] for name, node in stage.world.nodes.items()):
+            break
+    expect(any(len(n.platter.files) < full[name] for name, n in stage.world.nodes.items()), "nothing was compacted")
+    await asyncio.sleep(0.02 * (stage.world.options.seed % 10))
+    stage.world.cut_power(*stage.world.names)
+    stage.world.start()
+    await stage.world.wait_connected()
+    for path in paths[:2]:
+        expect(await stage.get("n2", path) and stage.last(path) == f"{path}.1", f"{path} is lost")
