@@ -332,6 +332,15 @@ class RingError(DynafsError):
     code = "ring_invalid"
 
 
+class ChangeRefused(RingError):
+    """A change of members that cannot be."""
+
+    code = "change_refused"
+
+    def __init__(self, change: str, reason: str) -> None:
+        super().__init__(f"{change}: {reason}", change=change)
+
+
 class RingTooSmall(RingError):
     """Fewer nodes than copies."""
 

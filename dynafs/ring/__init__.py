@@ -11,12 +11,17 @@ Alternatives: hashing keys straight onto a continuum (strategy 1) ties the data 
 balance, Merkle trees and moves depend on luck; a max-flow over all partitions (Garage) is optimal but opaque. Bounded
 loads with short exchange paths reach the same balance and can be followed by hand.
 
-Tested by properties up to 200 nodes: distinct zones, balance, minimal movement, determinism.
+A ring changes by staged changes (`change`) that a `plan` shows before they are committed; nodes agree on what follows
+what (`agreement`) and go from one ring to the next in steps that may overlap (`transition`).
+
+Tested by properties up to 200 nodes: distinct zones, balance, minimal movement, determinism; agreement and transitions
+by random interleavings in which every rule is broken once.
 """
 
 from dynafs.ring.keyspace import (
     BRANCH_LEAVES,
     LEAF_COUNT,
+    PARTITION_COUNT_MAX,
     chunk_partition,
     file_hash,
     leaf_of,
@@ -29,6 +34,7 @@ from dynafs.ring.ring import Member, Ring
 __all__ = [
     "BRANCH_LEAVES",
     "LEAF_COUNT",
+    "PARTITION_COUNT_MAX",
     "Member",
     "Ring",
     "chunk_partition",

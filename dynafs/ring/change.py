@@ -1,0 +1,78 @@
+"""Staged changes: what an operator wants of the members, before a ring is laid out for it.
+
+Changes are folded in their order into a list of members. What cannot be, such as leaving twice, is refused where it is
+staged; nothing moves before a ring that has them is committed.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from dynafs.errors import ChangeRefused
+from dynafs.ring.ring import Member
+
+Kind = Literal["join", "leave", "replace", "weight", "zone"]
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One thing to be different.
+
+    node: who joins, leaves, is replaced, or gets a weight or zone. by: who replaces it. weight, zone: of one that joins
+    or is changed; None keeps what it has, or for one that joins means 1.0 and "default".
+    """
+
+    kind: Kind
+    node: str
+    by: str = ""
+    weight: float | None = None
+    zone: str | None = None
+
+    def __str__(self) -> str:
+        """Return it as an operator would say it."""
+        match self.kind:
+            case "replace":
+                return f"replace {self.node} by {self.by}"
+            case "weight":
+                return f"weight of {self.node} to {self.weight:g}"
+            case "zone":
+                return f"zone of {self.node} to {self.zone}"
+            case _:
+                return f"{self.kind} {self.node}"
+
+
+def changed(members: tuple[Member, ...], changes: Iterable[Change]) -> tuple[Member, ...]:
+    """Return the members after all changes, in the order of their names. Raises ChangeRefused."""
+    found = {member.node: member for member in members}
+    for change in changes:
+        _apply(found, change)
+    return tuple(found[node] for node in sorted(found))
+
+
+def replacements(changes: Iterable[Change]) -> dict[str, str]:
+    """Return {node: who takes its place, and all it owns}."""
+    return {change.node: change.by for change in changes if change.kind == "replace"}
+
+
+def _apply(members: dict[str, Member], change: Change) -> None:
+    if change.weight is not None and not 0 < change.weight < float("inf"):
+        raise ChangeRefused(str(change), "a weight is a number above 0")
+    newcomer = {"join": change.node, "replace": change.by}.get(change.kind)
+    if newcomer in members:
+        raise ChangeRefused(str(change), f"{newcomer} is a member already")
+    if newcomer == "":
+        raise ChangeRefused(str(change), "name the node that takes its place")
+    if change.kind == "join":
+        members[change.node] = Member(change.node, change.zone or "default", change.weight or 1.0)
+        return
+    if change.node not in members:
+        raise ChangeRefused(str(change), f"{change.node} is no member; members are {', '.join(sorted(members))}")
+    before = members.pop(change.node)
+    if change.kind == "leave":
+        return
+    members[newcomer or change.node] = replace(
+        before,
+        node=newcomer or before.node,
+        weight=before.weight if change.weight is None else change.weight,
+        zone=before.zone if change.zone is None else change.zone,
+    )

@@ -1,0 +1,94 @@
+"""Ring states as bytes: the same on disk and between nodes, small enough to be sent with a refusal.
+
+    0        1          5
+    | format | crc32c   | msgpack {version, step, epoch_max, rings}
+
+Owners are two bytes each, the place of a node among the members: 200 nodes and 4096 partitions of three copies are
+24 KiB.
+"""
+
+import array
+import sys
+
+import msgspec
+from crc32c import crc32c
+
+from dynafs.errors import RemoteProtocolError, RingError
+from dynafs.ring import PARTITION_COUNT_MAX, Member, Ring
+from dynafs.ring.transition import RingState, Step
+
+STATE_FORMAT = 1
+STATE_SIZE_BYTES_MAX = 4 << 20
+MEMBERS_MAX = 4096
+_PREFIX_SIZE_BYTES = 5
+_OWNER_SIZE_BYTES = 2
+
+
+class _PackedRing(msgspec.Struct, array_like=True):
+    """members: (node, zone, weight). owners: places among them, two bytes each, little end first."""
+
+    epoch: int
+    n: int
+    members: list[tuple[str, str, float]]
+    owners: bytes
+
+
+class _PackedState(msgspec.Struct, array_like=True):
+    version: int
+    step: Step
+    epoch_max: int
+    rings: list[_PackedRing]
+
+
+_decoder = msgspec.msgpack.Decoder(_PackedState)
+
+
+def encode_ring_state(state: RingState) -> bytes:
+    """Return the bytes of a state."""
+    rings = [state.ring] if state.next_ring is None else [state.ring, state.next_ring]
+    packed = _PackedState(state.version, state.step, state.epoch_max, [_pack(ring) for ring in rings])
+    payload = msgspec.msgpack.encode(packed)
+    return b"%c%s%s" % (STATE_FORMAT, crc32c(payload).to_bytes(4, "big"), payload)
+
+
+def decode_ring_state(data: bytes | bytearray | memoryview) -> RingState:
+    """Return the state; raise RemoteProtocolError when the bytes are damaged, too many, or no possible state."""
+    if not _PREFIX_SIZE_BYTES <= len(data) <= STATE_SIZE_BYTES_MAX:
+        raise RemoteProtocolError(f"a ring state of {len(data)} bytes")
+    view = memoryview(data)
+    if view[0] != STATE_FORMAT:
+        raise RemoteProtocolError(f"ring state format {view[0]}, this node reads {STATE_FORMAT}")
+    payload = view[_PREFIX_SIZE_BYTES:]
+    if crc32c(payload) != int.from_bytes(view[1:_PREFIX_SIZE_BYTES], "big"):
+        raise RemoteProtocolError("a ring state fails its checksum")
+    try:
+        packed = _decoder.decode(payload)
+        rings = [_unpack(ring) for ring in packed.rings]
+        next_ring = rings[1] if len(rings) > 1 else None
+        return RingState(packed.version, rings[0], packed.step, next_ring, packed.epoch_max)
+    except (msgspec.DecodeError, UnicodeDecodeError, IndexError, RingError) as error:
+        raise RemoteProtocolError(f"a ring state cannot be decoded: {error}") from None
+
+
+def _pack(ring: Ring) -> _PackedRing:
+    places = {member.node: place for place, member in enumerate(ring.members)}
+    owners = array.array("H", (places[node] for nodes in ring.owners for node in nodes))
+    if sys.byteorder == "big":
+        owners.byteswap()
+    members = [(member.node, member.zone, member.weight) for member in ring.members]
+    return _PackedRing(ring.epoch, ring.n, members, owners.tobytes())
+
+
+def _unpack(packed: _PackedRing) -> Ring:
+    if not 1 <= packed.n <= len(packed.members) <= MEMBERS_MAX:
+        raise RingError(f"{packed.n} copies on {len(packed.members)} nodes")
+    row_size_bytes = packed.n * _OWNER_SIZE_BYTES
+    if len(packed.owners) % row_size_bytes or len(packed.owners) // row_size_bytes > PARTITION_COUNT_MAX:
+        raise RingError(f"{len(packed.owners)} bytes of owners")
+    owners = array.array("H", packed.owners)
+    if sys.byteorder == "big":
+        owners.byteswap()
+    members = tuple(Member(*member) for member in packed.members)
+    names = [members[place].node for place in owners]
+    rows = tuple(tuple(names[start : start + packed.n]) for start in range(0, len(names), packed.n))
+    return Ring(packed.epoch, packed.n, members, rows)
