@@ -341,6 +341,28 @@ class ChangeRefused(RingError):
         super().__init__(f"{change}: {reason}", change=change)
 
 
+class RingChanged(RingError):
+    """Something else was decided meanwhile; look at the ring as it is now and plan again."""
+
+    code = "ring_changed"
+
+    def __init__(self, version: int) -> None:
+        super().__init__(f"the ring is at version {version} by now; plan again", version=version)
+
+
+class RingUndecided(RingError):
+    """No majority of the members answered; the change may still be decided by whoever proposes next."""
+
+    code = "ring_undecided"
+    retryable = True
+
+    def __init__(self, version: int, voters: Sequence[str]) -> None:
+        super().__init__(
+            f"version {version} of the ring was not decided: a majority of {', '.join(voters)} must answer",
+            version=version, voters=list(voters), outcome="unknown",
+        )  # fmt: skip
+
+
 class RingTooSmall(RingError):
     """Fewer nodes than copies."""
 

@@ -85,7 +85,7 @@ DOCUMENT: dict[str, Any] = {
         "/v1/jobs/{name}/{action}": {
             "post": _operation(
                 "Start, pause, resume or limit a job", {"202": "its status"},
-                [_parameter("name", "path", "handoff, anti-entropy, walk, scrub, collection, compaction or census"),
+                [_parameter("name", "path", "such as scrub; GET /v1/jobs lists all"),
                  _parameter("action", "path", "start, pause, resume or limit")],
             )
         },

@@ -37,6 +37,7 @@ CATALOGUE = {
     "chunk.collected": "a chunk that nothing used any more was removed (debug)",
     "reference.release_failed": "the owners of a replaced upload were not told; its references age instead (debug)",
     "tree.corrected": "a record was not in its tree as it is; it was written anew",
+    "ring.learned": "another state of the ring stands",
     "segment.removed": "a segment that was mostly dead was written anew",
     "disk.filled": "the disk reached a mark; see storage.soft_mark and its neighbours",
     "disk.freed": "the disk is below a mark again",

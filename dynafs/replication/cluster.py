@@ -4,6 +4,7 @@ from functools import partial
 
 from dynafs.causality import HybridClock
 from dynafs.config import Settings
+from dynafs.membership import RingKeeper
 from dynafs.ports import Clock, Membership, Peers, Store
 from dynafs.replication.anti_entropy import AntiEntropy
 from dynafs.replication.buckets import Buckets
@@ -28,6 +29,7 @@ from dynafs.replication.records import RecordReader
 from dynafs.replication.references import ReferenceKeeper, ReferenceSender
 from dynafs.replication.refill import Refill
 from dynafs.replication.replica import Replica
+from dynafs.replication.ring_news import RingNews
 from dynafs.replication.scrub import Scrubber
 from dynafs.replication.stamps import StampSource
 from dynafs.replication.throttle import Throttle
@@ -35,6 +37,7 @@ from dynafs.replication.upload import Uploader
 from dynafs.replication.walk import Walker
 from dynafs.replication.watch import PeerWatch
 from dynafs.ring import Ring
+from dynafs.ring.transition import RingState
 
 
 class Replication:
@@ -71,6 +74,9 @@ class Replication:
         self.throttle = Throttle(clock.monotonic_s)
         self.records = RecordReader(self.reach, LatencyTracker(hedge_min_s), self.throttle)
         self.chunks = ChunkKeeper(self.reach, store, LatencyTracker(hedge_min_s))
+        self.ring_keeper = RingKeeper(settings.node.name, RingState.first(self.ring), store, clock)
+        self.ring_keeper.ask = self.reach.ask
+        self.replica.ring_keeper = self.ring_keeper
         self.committer = Committer(self.reach, self.records, store, stamps, clock, self.throttle)
         self.replica.committer = self.committer.serve
         self.refill = Refill(self.reach, store, generation, partial(self.replica.merge_record, is_old=True))
@@ -124,9 +130,11 @@ class Replication:
         self.compactor = Compactor(store, clock, healing.compaction_interval_s)
         self.collector.on_collected = self.compactor.job.hurry
         self.census = Census(self.reach, self.files, clock)
+        self.ring_news = RingNews(self.reach, self.ring_keeper, clock)
         for job in self.jobs.values():
             job.throttle = self.throttle
-        self.watch = PeerWatch(self.reach, (self.handoff.on_peer_up, self.anti_entropy.on_peer_up))
+        wake = (self.handoff.on_peer_up, self.anti_entropy.on_peer_up, self.ring_news.on_peer_up)
+        self.watch = PeerWatch(self.reach, wake)
 
     def start(self) -> None:
         """Begin what goes on in the background; peers can be called now."""
@@ -140,6 +148,7 @@ class Replication:
         """Everything that goes on in the background, by name."""
         workers = (
             self.handoff, self.anti_entropy, self.walker, self.scrubber, self.collector, self.compactor, self.census,
+            self.ring_news,
         )  # fmt: skip
         return {worker.job.status.name: worker.job for worker in workers}
 

@@ -8,6 +8,7 @@ import msgspec
 from dynafs.causality.stamp import hybrid_time
 from dynafs.errors import LocalProtocolError, StoreCorrupt, StoreError
 from dynafs.files.version import Record, Version
+from dynafs.membership import RingKeeper
 from dynafs.observe.events import get_logger
 from dynafs.ports import Answer, Hint, Store
 from dynafs.replication.handoff import Handoff
@@ -17,6 +18,7 @@ from dynafs.replication.refill import Refill
 from dynafs.replication.stamps import StampSource
 from dynafs.replication.tree_keeper import TreeKeeper
 from dynafs.wire.messages import (
+    AcceptRing,
     ChunkReply,
     ChunkStates,
     CommitVersion,
@@ -28,12 +30,15 @@ from dynafs.wire.messages import (
     Differing,
     FindUploads,
     HealingRequest,
+    LearnRing,
     ListRecords,
     ListReply,
+    PrepareRing,
     PullRecords,
     ReadChunk,
     ReadLeaf,
     ReadRecord,
+    ReadRing,
     ReapRecords,
     RecordReply,
     ReleaseReferences,
@@ -65,6 +70,8 @@ class Replica:
         self.committer: Committer | None = None
         #: set by the composition root: says what a node that started empty may answer, and serves those that did
         self.refill: Refill | None = None
+        #: set by the composition root: votes on the ring
+        self.ring_keeper: RingKeeper | None = None
         #: set by the composition root: removes tombstones
         self.reaper: Reaper | None = None
         #: set by the composition root: keeps what is for other nodes
@@ -78,10 +85,8 @@ class Replica:
         match request:
             case ReadRecord():
                 return self._read_record(request)
-            case StoreRecord():
-                return _when_stored(self._store_record(request, bytes(body)))
-            case StoreChunk():
-                return _when_stored(self._store_chunk(request, body))
+            case StoreRecord() | StoreChunk():
+                return _when_stored(self._store_something(request, body))
             case ReadChunk():
                 return self._read_chunk(request)
             case StatChunks():
@@ -92,6 +97,10 @@ class Replica:
                 if self.committer is None:
                     raise LocalProtocolError("this node does not coordinate writes")
                 return self.committer(request, bytes(body))
+            case PrepareRing() | AcceptRing() | LearnRing() | ReadRing():
+                if self.ring_keeper is None:
+                    raise LocalProtocolError("this node keeps no ring")
+                return self.ring_keeper.serve(request, bytes(body))
             case _:
                 return self._handle_healing(peer, request, body)
 
@@ -151,6 +160,11 @@ class Replica:
         except Exception as error:
             log.error("record.corrupt", error=str(error))  # noqa: TRY400  the error says it all
             raise StoreCorrupt("a stored record fails its checksum") from error
+
+    def _store_something(self, request: StoreRecord | StoreChunk, body: bytes | bytearray) -> "asyncio.Future[None]":
+        if isinstance(request, StoreRecord):
+            return self._store_record(request, bytes(body))
+        return self._store_chunk(request, body)
 
     def _store_record(self, request: StoreRecord, data: bytes) -> "asyncio.Future[None]":
         if not request.hint_for:

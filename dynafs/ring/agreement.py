@@ -13,10 +13,11 @@ from typing import NamedTuple
 
 
 class Ballot(NamedTuple):
-    """An attempt. Greater ones win; no two proposers share one."""
+    """An attempt. Greater ones win. No two are the same: proposer names one proposal, not only a node, which may have
+    forgotten what it proposed before it was restarted."""
 
     round: int
-    node: str
+    proposer: str
 
 
 NO_BALLOT = Ballot(0, "")
@@ -113,6 +114,6 @@ class Proposal:
         return 2 * len(nodes) > len(self.voters)
 
 
-def next_ballot(node: str, seen: Ballot) -> Ballot:
-    """Return a ballot of this node above all it has met."""
-    return Ballot(seen.round + 1, node)
+def next_ballot(proposer: str, seen: Ballot) -> Ballot:
+    """Return a ballot above all that this proposal has met or used."""
+    return Ballot(seen.round + 1, proposer)

@@ -8,6 +8,7 @@ from dynafs.causality import Context, Stamp
 from dynafs.causality.versions import join
 from dynafs.errors import DynafsError
 from dynafs.files import Record, Version
+from dynafs.membership import RingKeeper
 from dynafs.ports import Answer, Hint, Reference
 from dynafs.quorum import QuorumWrite
 from dynafs.quorum.read import RepairPlan
@@ -21,6 +22,7 @@ from dynafs.replication.records import RecordReader
 from dynafs.replication.refill import Refill
 from dynafs.replication.stamps import StampSource
 from dynafs.replication.writing import WriteRun
+from dynafs.ring.agreement import Acceptor, Proposal
 from dynafs.storage.chunk_batch import ChunkBatch, ChunkWrite, MoveChunk
 from dynafs.storage.chunks import ChunkStore
 from dynafs.storage.disk import ChunkPlace
@@ -168,6 +170,20 @@ def _forget_some_leaves(self: TreeWrites, row: bytes, change: int) -> None:
         _sum_up(self, row, change)
 
 
+_keep_ring = RingKeeper.__init__
+
+
+def _forget_votes(self: RingKeeper, *arguments: Any) -> None:
+    """Start without what was promised and accepted before."""
+    _keep_ring(self, *arguments)
+    self._acceptor = Acceptor(self.state.version + 1)
+
+
+def _take_less_than_half(self: Proposal, nodes: set[str]) -> bool:
+    """Decide with as many voters as the others may be, and more."""
+    return 2 * len(nodes) >= len(self.voters) - 1
+
+
 #: {name: [(class, method, its replacement)]}
 PLANTS: dict[str, list[tuple[type, str, Callable[..., Any]]]] = {
     "ack-before-fsync": [(SegmentFiles, "sync", _sync_nothing), (LocalStore, "_sync_index", _sync_nothing)],
@@ -187,6 +203,8 @@ PLANTS: dict[str, list[tuple[type, str, Callable[..., Any]]]] = {
     ],
     "tombstone-reaped-early": [(Reaper, "reap", _reap_at_once), (Reaper, "serve", _serve_at_once)],
     "source-removed-unsynced": [(ChunkStore, "_commit_chunks", _move_without_sync)],
+    "vote-forgotten": [(RingKeeper, "__init__", _forget_votes)],
+    "minority-decides": [(Proposal, "_is_majority", _take_less_than_half)],
     "leaf-not-updated": [(TreeWrites, "_xor", _forget_some_leaves)],
     "fallback-counted-for-strong": [(WriteRun, "_stand_in_for", _count_stand_ins)],
     "sibling-replaced-unseen": [(Record, "with_sibling", _replace_everything)],

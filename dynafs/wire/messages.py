@@ -248,6 +248,47 @@ class CommitReply(Message, frozen=True):
     stored_on: list[str]
 
 
+class PrepareRing(Message, frozen=True):
+    """Promise to accept nothing below this ballot (round, proposer) for this version of the ring."""
+
+    version: int
+    round: int
+    proposer: str
+
+
+class AcceptRing(Message, frozen=True):
+    """Accept the ring state in the body for its version, unless you promised a greater ballot."""
+
+    version: int
+    round: int
+    proposer: str
+
+
+class RingVote(Message, frozen=True):
+    """A voter after it was asked. Ballots are (round, proposer).
+
+    version: of which it speaks. Body: what it accepted last; the state it knows when that is later than what was asked.
+    """
+
+    version: int
+    promised: tuple[int, str]
+    accepted: tuple[int, str]
+
+
+class LearnRing(Message, frozen=True):
+    """The ring state in the body was decided."""
+
+
+class ReadRing(Message, frozen=True):
+    """Which ring state do you know?"""
+
+
+class RingReply(Message, frozen=True):
+    """Body: the state."""
+
+    version: int
+
+
 class ErrorReply(Message, frozen=True):
     """The request failed on the other side; the fields of its error."""
 
@@ -259,7 +300,19 @@ class ErrorReply(Message, frozen=True):
 #: What nodes ask each other to bring copies together, and to learn what may go.
 ComparingRequest = CompareRecords | CompareTrees | ReadLeaf | PullRecords | ScanRecords
 HealingRequest = ComparingRequest | ConfirmReferences | ReleaseReferences | FindUploads | ReapRecords | CountHints
-Request = ReadRecord | StoreRecord | StoreChunk | ReadChunk | StatChunks | ListRecords | CommitVersion | HealingRequest
+#: What nodes ask each other to agree on the ring.
+RingRequest = PrepareRing | AcceptRing | LearnRing | ReadRing
+Request = (
+    ReadRecord
+    | StoreRecord
+    | StoreChunk
+    | ReadChunk
+    | StatChunks
+    | ListRecords
+    | CommitVersion
+    | HealingRequest
+    | RingRequest
+)
 Reply = (
     RecordReply
     | Stored
@@ -270,6 +323,8 @@ Reply = (
     | PulledRecords
     | Differing
     | LeafRows
+    | RingVote
+    | RingReply
     | Standing
     | HintCounts
     | ScannedRecords

@@ -164,7 +164,7 @@ async def test_jobs_are_shown_paused_and_hurried(cluster, session: ClientSession
     url = f"{cluster.url()}/v1/jobs"
     async with session.get(url) as response:
         states = {job["name"]: job["state"] for job in (await response.json())["jobs"]}
-        jobs = ("handoff", "anti-entropy", "walk", "scrub", "collection", "compaction", "census")
+        jobs = ("handoff", "anti-entropy", "walk", "scrub", "collection", "compaction", "census", "ring")
         assert states == dict.fromkeys(jobs, "idle")
     async with session.post(f"{url}/scrub/pause") as response:
         assert (response.status, (await response.json())["is_paused"]) == (202, True)

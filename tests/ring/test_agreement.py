@@ -37,7 +37,7 @@ class World:
     def on_promise(self, proposal: Proposal, voter: str, answer: Acceptor) -> None:
         was_promised = proposal.is_promised
         proposal.add_promise(voter, answer)
-        node = proposal.ballot.node
+        node = proposal.ballot.proposer
         self.seen[node] = max(self.seen[node], proposal.seen)
         if proposal.is_promised and not was_promised:
             for one in self.voters:

@@ -53,6 +53,8 @@ def test_planted_bug_is_found(name: str) -> None:
         "fallback-counted-for-strong": "fallbacks-are-no-owners",
         "tombstone-reaped-on-silence": "node-away-for-a-while",
         "tombstone-reaped-early": "messages-later-than-the-delete",
+        "vote-forgotten": "voters-lose-their-power",
+        "minority-decides": "operators-commit-at-once",
         "source-removed-unsynced": "power-cut-after-compaction",
         "hint-removed-before-ack": "hints-bring-back-what-was-missed",
     }.get(name)

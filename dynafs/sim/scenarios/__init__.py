@@ -4,7 +4,17 @@ Every script ends in a world that may still be broken; the runner mends it, read
 checks all promises (`run.settle`, `checkers`). Run one with many seeds: `tools/dev sim --scenario NAME --seeds 100`.
 """
 
-from dynafs.sim.scenarios import availability, collection, handoff, quorums, recovery, trees
+from dynafs.sim.scenarios import agreement, availability, collection, handoff, quorums, recovery, trees
 from dynafs.sim.scenarios.stage import SCENARIOS, run_scenario
 
-__all__ = ["SCENARIOS", "availability", "collection", "handoff", "quorums", "recovery", "run_scenario", "trees"]
+__all__ = [
+    "SCENARIOS",
+    "agreement",
+    "availability",
+    "collection",
+    "handoff",
+    "quorums",
+    "recovery",
+    "run_scenario",
+    "trees",
+]

@@ -1,0 +1,170 @@
+"""Agreeing on the ring: keeps the state that stands on this node, and gets the next one decided.
+
+The decisions are `ring.agreement`'s; this brings them to the other nodes and to the disk. What a voter promised or
+accepted is durable before it answers. A decided state is learned from whoever knows it, and never forgotten.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+
+import msgspec
+
+from dynafs.errors import DynafsError, RequestInvalid, RingChanged, RingUndecided
+from dynafs.observe.events import get_logger
+from dynafs.ports import Answer, Clock, Store
+from dynafs.ring.agreement import NO_BALLOT, Acceptor, Ballot, Proposal, next_ballot
+from dynafs.ring.transition import RingState
+from dynafs.wire.messages import AcceptRing, LearnRing, PrepareRing, ReadRing, RingReply, RingRequest, RingVote, Stored
+from dynafs.wire.ring import decode_ring_state, encode_ring_state
+
+log = get_logger()
+
+STATE_FACT, ACCEPTOR_FACT = "ring_state", "ring_acceptor"
+#: Attempts of one proposal, and the longest pause before another one.
+ATTEMPTS_MAX = 8
+PAUSE_S_MAX = 0.4
+#: Random bytes that tell a proposal from all others of its node.
+PROPOSER_SIZE_BYTES = 8
+
+#: Asks a node, this one included.
+Ask = Callable[[str, RingRequest, bytes], Awaitable[Answer]]
+
+
+class RingKeeper:
+    """One node's part in agreeing on the ring."""
+
+    def __init__(self, me: str, founded: RingState, store: Store, clock: Clock) -> None:
+        """founded: what a cluster begins with; used while nothing later is stored."""
+        self._me, self._store, self._clock = me, store, clock
+        stored = store.fact(STATE_FACT)
+        self.state = founded if stored is None else decode_ring_state(stored)
+        kept = store.fact(ACCEPTOR_FACT)
+        self._acceptor = Acceptor(1) if kept is None else _decode_acceptor(kept)
+        self._acceptor = self._acceptor.on_learned(self.state.version)
+        #: one change of what is durable at a time
+        self._lock = asyncio.Lock()
+        #: set by the composition root: asks peers
+        self.ask: Ask | None = None
+        #: set by the composition root: told of every state that stands from now on
+        self.on_learned: Callable[[RingState], None] = lambda _: None
+
+    async def serve(self, request: RingRequest, body: bytes) -> Answer:
+        """Answer a peer. Raises DynafsError."""
+        match request:
+            case PrepareRing():
+                return await self._vote(request.version, Ballot(request.round, request.proposer), b"")
+            case AcceptRing():
+                if decode_ring_state(body).version != request.version:
+                    raise RequestInvalid("version", "the state in the body has another one")
+                return await self._vote(request.version, Ballot(request.round, request.proposer), body)
+            case LearnRing():
+                await self.learn(decode_ring_state(body))
+                return Answer(Stored())
+            case ReadRing():
+                return Answer(RingReply(self.state.version), encode_ring_state(self.state))
+
+    async def _vote(self, version: int, ballot: Ballot, value: bytes) -> Answer:
+        async with self._lock:
+            acceptor = self._acceptor
+            if version != acceptor.version:
+                # Who asks is behind, and is told what stands; or this node is, and says so.
+                known = encode_ring_state(self.state) if version < acceptor.version else b""
+                return Answer(RingVote(acceptor.version, NO_BALLOT, NO_BALLOT), known)
+            after = acceptor.on_accept(ballot, value) if value else acceptor.on_prepare(ballot)
+            if after != acceptor:
+                await self._store.put_fact(ACCEPTOR_FACT, _encode_acceptor(after))
+                self._acceptor = after
+        return Answer(RingVote(after.version, after.promised, after.accepted), after.value)
+
+    async def learn(self, state: RingState) -> None:
+        """Take a decided state for what stands, unless a later one is known."""
+        async with self._lock:
+            if state.version <= self.state.version:
+                return
+            await self._store.put_fact(STATE_FACT, encode_ring_state(state))
+            self.state, self._acceptor = state, self._acceptor.on_learned(state.version)
+        log.info("ring.learned", version=state.version, epoch=state.newest.epoch, step=state.step)
+        self.on_learned(state)
+
+    async def catch_up(self, nodes: Sequence[str]) -> None:
+        """Learn what others know."""
+        for answer in await self._ask_all(nodes, ReadRing(), b""):
+            if isinstance(answer, Answer) and answer.body:
+                await self.learn(decode_ring_state(answer.body))
+
+    async def propose(self, state: RingState) -> None:
+        """Have a state decided that follows the one that stands, and learn it.
+
+        Raises RingChanged when another one was decided instead, RingUndecided when no majority answers: it may be
+        decided later by whoever proposes next.
+        """
+        before, seen = self.state, NO_BALLOT
+        proposer = f"{self._me} {self._clock.random_bytes(PROPOSER_SIZE_BYTES).hex()}"
+        if state.version != before.version + 1:
+            raise RingChanged(before.version)
+        voters = [member.node for member in before.ring.members]
+        for attempt in range(ATTEMPTS_MAX):
+            proposal = Proposal(state.version, next_ballot(proposer, seen), voters, encode_ring_state(state))
+            if await self._attempt(proposal):
+                decided = decode_ring_state(proposal.value)
+                await self.learn(decided)
+                await self._ask_all([node for node in state.nodes if node != self._me], LearnRing(), proposal.value)
+                if proposal.is_own:
+                    return
+            if self.state.version >= state.version:
+                raise RingChanged(self.state.version)
+            seen = max(seen, proposal.seen, proposal.ballot)
+            await asyncio.sleep(PAUSE_S_MAX * (attempt + 1) / ATTEMPTS_MAX * self._clock.random_bytes(1)[0] / 255)
+        raise RingUndecided(state.version, voters)
+
+    async def _attempt(self, proposal: Proposal) -> bool:
+        """Return whether the value of a proposal, perhaps not its own any more, was decided."""
+        ballot = proposal.ballot
+        prepare = PrepareRing(proposal.version, ballot.round, ballot.proposer)
+        for node, acceptor in await self._votes(proposal, prepare, b""):
+            proposal.add_promise(node, acceptor)
+        if not proposal.is_promised or self.state.version >= proposal.version:
+            return False
+        accept = AcceptRing(proposal.version, ballot.round, ballot.proposer)
+        for node, acceptor in await self._votes(proposal, accept, proposal.value):
+            proposal.add_agreement(node, acceptor)
+        return proposal.is_decided
+
+    async def _votes(
+        self, proposal: Proposal, request: PrepareRing | AcceptRing, body: bytes
+    ) -> list[tuple[str, Acceptor]]:
+        """Ask all voters; bring those up to date that are behind, and learn from those that are ahead."""
+        votes: list[tuple[str, Acceptor]] = []
+        for node, answer in zip(proposal.voters, await self._ask_all(proposal.voters, request, body), strict=True):
+            if isinstance(answer, BaseException):
+                continue
+            vote = answer.message
+            assert isinstance(vote, RingVote)
+            if vote.version > proposal.version:
+                await self.learn(decode_ring_state(answer.body))
+            elif vote.version < proposal.version:
+                # It votes in the next attempt.
+                await self._ask_all([node], LearnRing(), encode_ring_state(self.state))
+            else:
+                promised, accepted = Ballot(*vote.promised), Ballot(*vote.accepted)
+                votes.append((node, Acceptor(vote.version, promised, accepted, bytes(answer.body))))
+        return votes
+
+    async def _ask_all(self, nodes: Sequence[str], request: RingRequest, body: bytes) -> list[Answer | DynafsError]:
+        assert self.ask is not None
+        answers = await asyncio.gather(*(self.ask(node, request, body) for node in nodes), return_exceptions=True)
+        for answer in answers:
+            if isinstance(answer, BaseException) and not isinstance(answer, DynafsError):
+                raise answer
+        return [answer for answer in answers if isinstance(answer, Answer | DynafsError)]
+
+
+def _encode_acceptor(acceptor: Acceptor) -> bytes:
+    return msgspec.msgpack.encode((acceptor.version, acceptor.promised, acceptor.accepted, acceptor.value))
+
+
+def _decode_acceptor(data: bytes) -> Acceptor:
+    version, promised, accepted, value = msgspec.msgpack.decode(
+        data, type=tuple[int, tuple[int, str], tuple[int, str], bytes]
+    )
+    return Acceptor(version, Ballot(*promised), Ballot(*accepted), value)
