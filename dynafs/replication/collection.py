@@ -7,7 +7,8 @@ Rule: a chunk goes with its last reference. A reference is looked at when it was
 for `reference_age_s` (the walk confirms those of living versions). Then every node that may hold the file's record is
 asked whether the upload stands: all N owners and all fallbacks, and nothing is decided while one of them is silent.
 When none knows it, it is asked for again after `collection_grace_s`, measured by a clock that never jumps, and only
-then removed, unless the reference was confirmed meanwhile. An upload that takes longer than half of that time renews
+then removed, unless the reference was confirmed meanwhile. Before the last one of a chunk goes, the chunk's other
+owners are asked for more of them (`last_look`). An upload that takes longer than half of that time renews
 its references before it commits, so a reference that was dropped belongs to an upload that can no longer happen.
 
 Alternatives: counting references across nodes cannot be kept exact while nodes fail; trusting the coordinator of an
@@ -26,6 +27,7 @@ from dynafs.observe.events import get_logger
 from dynafs.ports import Clock, Reference, Store
 from dynafs.replication.handoff import Handoff
 from dynafs.replication.job import Job
+from dynafs.replication.last_look import LastLook
 from dynafs.replication.reach import Reach
 from dynafs.replication.references import is_within
 from dynafs.ring import file_hash
@@ -59,6 +61,7 @@ class Collector:
         self._reach, self._store, self._handoff, self._clock = reach, store, handoff, clock
         self._age_ms, self._grace_s = 1000 * reference_age_s, grace_s
         self.job = Job("collection", self._collect, clock, interval_s)
+        self._last_look = LastLook(reach, store, self._find, self.job)
         #: set by the composition root: told that chunks went
         self.on_collected: Callable[[float], None] = lambda _: None
         #: {reference: monotonic seconds when nothing was found to stand behind it}
@@ -88,7 +91,7 @@ class Collector:
     async def _judge(self, due: list[Reference], still_dead: dict[Reference, float]) -> None:
         """Keep, confirm, remember or drop references that are due."""
         standing = await self._find(list(dict.fromkeys((one.key, one.upload_id) for one in due)))
-        now_s = self._clock.monotonic_s()
+        now_s, over = self._clock.monotonic_s(), list[Reference]()
         for one in due:
             found = standing[one.key, one.upload_id]
             first_s = self._dead.get(one, now_s)
@@ -100,11 +103,24 @@ class Collector:
                 if found:
                     await self._keep(one, found)
                 elif now_s - first_s >= self._grace_s:
-                    await self._drop(one)
+                    over.append(one)
                 elif len(still_dead) < DEAD_MAX:
                     still_dead[one] = first_s
             except DynafsError as error:
                 self.job.note(error)
+        await self._drop_all(over, still_dead)
+
+    async def _drop_all(self, over: list[Reference], still_dead: dict[Reference, float]) -> None:
+        """Drop what may go; what may not yet is looked at again."""
+        try:
+            going = dict.fromkeys(await self._last_look.droppable(over))
+            for one in over:
+                if one in going:
+                    await self._drop(one)
+                elif one in self._dead:
+                    still_dead[one] = self._dead[one]
+        except DynafsError as error:
+            self.job.note(error)
 
     async def _keep(self, reference: Reference, holders: list[str]) -> None:
         """All owners hold the version: look again when it is due next. Else it is just going or coming: soon."""

@@ -12,6 +12,7 @@ from dynafs.membership import RingKeeper
 from dynafs.observe.events import get_logger
 from dynafs.ports import Answer, Hint, Store
 from dynafs.replication.handoff import Handoff
+from dynafs.replication.last_look import find_references
 from dynafs.replication.reaping import Reaper
 from dynafs.replication.references import ReferenceKeeper
 from dynafs.replication.refill import Refill
@@ -28,6 +29,7 @@ from dynafs.wire.messages import (
     ConfirmReferences,
     CountHints,
     Differing,
+    FindReferences,
     FindUploads,
     HealingRequest,
     LearnRing,
@@ -41,6 +43,7 @@ from dynafs.wire.messages import (
     ReadRing,
     ReapRecords,
     RecordReply,
+    ReferenceRequest,
     ReleaseReferences,
     Request,
     ScannedRecords,
@@ -109,15 +112,8 @@ class Replica:
     ) -> Answer | Awaitable[Answer]:
         """Serve a peer that brings copies together, or wants to know what may go."""
         match request:
-            case ConfirmReferences():
-                return self._references.confirm(request)
-            case ReleaseReferences():
-                self.on_released()
-                return self._references.release(request)
-            case FindUploads():
-                if self.refill is not None:
-                    self.refill.check_all()
-                return self._references.find(bytes(body))
+            case ConfirmReferences() | ReleaseReferences() | FindReferences() | FindUploads():
+                return self._handle_references(request, bytes(body))
             case ReapRecords():
                 if self.reaper is None:
                     raise LocalProtocolError("this node reaps nothing")
@@ -126,6 +122,21 @@ class Replica:
                 return self._handoff().report(request.key)
             case _:
                 return self._handle_comparing(peer, request, body)
+
+    def _handle_references(self, request: ReferenceRequest, body: bytes) -> Answer | Awaitable[Answer]:
+        """Serve a peer that says, or asks, what is in use."""
+        match request:
+            case ConfirmReferences():
+                return self._references.confirm(request)
+            case ReleaseReferences():
+                self.on_released()
+                return self._references.release(request)
+            case FindReferences():
+                return find_references(self._store, request)
+            case FindUploads():
+                if self.refill is not None:
+                    self.refill.check_all()
+                return self._references.find(body)
 
     def _handle_comparing(
         self, peer: str, request: ComparingRequest, body: bytes | bytearray

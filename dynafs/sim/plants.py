@@ -17,6 +17,7 @@ from dynafs.replication.chunks import ChunkBytes, _ChunkRace
 from dynafs.replication.collection import Collector
 from dynafs.replication.commit import Committer
 from dynafs.replication.handoff import Handoff
+from dynafs.replication.last_look import LastLook
 from dynafs.replication.reaping import Reaper
 from dynafs.replication.records import RecordReader
 from dynafs.replication.refill import Refill
@@ -75,6 +76,11 @@ def _claim_everything(self: Refill, *_: object) -> None:
 async def _carry_out_again(self: Committer, request: CommitVersion, body: bytes) -> Answer:
     """Commit as often as the request arrives."""
     return await self._serve(request, body)
+
+
+async def _drop_the_last(self: LastLook, dead: Sequence[Reference]) -> list[Reference]:  # noqa: ARG001
+    """Take the references here for all there are."""
+    return list(dead)
 
 
 _ask_collector = Collector._ask  # noqa: SLF001
@@ -193,6 +199,7 @@ PLANTS: dict[str, list[tuple[type, str, Callable[..., Any]]]] = {
     "empty-disk-answers": [(Refill, "check", _claim_everything), (Refill, "check_all", _claim_everything)],
     "commit-repeated": [(Committer, "serve", _carry_out_again)],
     "collected-on-silence": [(Collector, "_ask", _take_silence_for_no)],
+    "last-reference-alone": [(LastLook, "droppable", _drop_the_last)],
     "collected-without-grace": [(Collector, "_judge", _collect_at_once)],
     "reference-counted-twice": [(ChunkBatch, "_references_to", _forget_other_references)],
     "hint-removed-before-ack": [(Handoff, "_give", _hope_for_the_ack)],

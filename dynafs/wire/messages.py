@@ -111,6 +111,16 @@ class ReleaseReferences(Message, frozen=True):
     upload_id: bytes
 
 
+class FindReferences(Message, frozen=True):
+    """Which uploads refer to these chunks (concatenated, at most 64) at your place?"""
+
+    chunk_ids: bytes
+
+
+class FoundReferences(Message, frozen=True):
+    """Body: [(chunk id and upload id, key)], at most 16 of a chunk."""
+
+
 class FindUploads(Message, frozen=True):
     """Which of these uploads are versions that stand at your place? Body: [(key, upload id)], at most 1024."""
 
@@ -299,7 +309,8 @@ class ErrorReply(Message, frozen=True):
 
 #: What nodes ask each other to bring copies together, and to learn what may go.
 ComparingRequest = CompareRecords | CompareTrees | ReadLeaf | PullRecords | ScanRecords
-HealingRequest = ComparingRequest | ConfirmReferences | ReleaseReferences | FindUploads | ReapRecords | CountHints
+ReferenceRequest = ConfirmReferences | ReleaseReferences | FindReferences | FindUploads
+HealingRequest = ComparingRequest | ReferenceRequest | ReapRecords | CountHints
 #: What nodes ask each other to agree on the ring.
 RingRequest = PrepareRing | AcceptRing | LearnRing | ReadRing
 Request = (
@@ -326,6 +337,7 @@ Reply = (
     | RingVote
     | RingReply
     | Standing
+    | FoundReferences
     | HintCounts
     | ScannedRecords
 )

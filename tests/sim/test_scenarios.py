@@ -53,6 +53,7 @@ def test_planted_bug_is_found(name: str) -> None:
         "fallback-counted-for-strong": "fallbacks-are-no-owners",
         "tombstone-reaped-on-silence": "node-away-for-a-while",
         "tombstone-reaped-early": "messages-later-than-the-delete",
+        "last-reference-alone": "contents-used-again-while-a-node-is-away",
         "vote-forgotten": "voters-lose-their-power",
         "minority-decides": "operators-commit-at-once",
         "source-removed-unsynced": "power-cut-after-compaction",

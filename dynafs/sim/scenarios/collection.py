@@ -2,11 +2,13 @@
 
 import asyncio
 
+from dynafs.files import FileName
 from dynafs.sim.client import SimClient, Target
 from dynafs.sim.network import NetworkConditions
 from dynafs.sim.options import WorldOptions
 from dynafs.sim.scenarios.stage import LARGE, Stage, chunk_count, expect, resume_jobs, scenario, stop_jobs
 from dynafs.sim.world import CHUNK_SIZE_BYTES, SEGMENT_SIZE_BYTES
+from dynafs.wire.records import decode_record
 
 
 @scenario()
@@ -103,3 +105,26 @@ async def power_cut_after_compaction(stage: Stage) -> None:
     await stage.world.wait_connected()
     for path in paths[:2]:
         expect(await stage.get("n2", path) and stage.last(path) == f"{path}.1", f"{path} is lost")
+
+
+@scenario()
+async def contents_used_again_while_a_node_is_away(stage: Stage) -> None:
+    """A node has chunks of a file that was overwritten while it was away, and does not know that another file has the
+    same contents. It keeps them all the time."""
+    await stage.put("n1", "old", "same", LARGE)
+    await asyncio.sleep(1.0)
+    stage.world.cut_power("n3")
+    await asyncio.sleep(4.0)
+    expect(await stage.put("n1", "old", "other", LARGE), "two owners of three cannot overwrite")
+    expect(await stage.put("n2", "new", "same", LARGE), "two owners of three cannot write")
+    store = stage.world.nodes["n1"].store
+    (version,) = decode_record(store.read_record(FileName("demo", "new").key)).files
+    assert version.manifest is not None
+    stage.world.start("n3")
+    stop_jobs(stage, "walk")
+    await stage.world.wait_connected()
+    for _ in range(200):
+        await asyncio.sleep(1.0)
+        states = {stage.world.nodes["n3"].store.chunk_state(one) for one in version.manifest.listed()}
+        expect(states == {"present"}, f"chunks of a living file are {states} on a node that had them")
+    resume_jobs(stage)

@@ -1,0 +1,87 @@
+"""Last looks: before a chunk goes with its last reference, its other owners are asked whether they know a better one.
+
+Problem: a node that was away has a chunk that an old upload brought, and missed that a newer one uses it too. Its own
+references are all dead, but the chunk is not.
+
+Rule: the owners that were there know the newer upload. One that stands becomes a reference here, and the chunk stays;
+while an owner is silent, or knows more than can be judged at once, nothing goes.
+"""
+
+from collections.abc import Awaitable, Callable, Sequence
+
+import msgspec
+
+from dynafs.errors import DynafsError
+from dynafs.ports import Answer, Reference, Store
+from dynafs.replication.job import Job
+from dynafs.replication.reach import Reach
+from dynafs.wire.messages import FindReferences, FoundReferences
+from dynafs.wire.rows import checked_ids, checked_rows
+
+#: Chunks of one question, and references told of each.
+PAGE_CHUNKS, REFERENCES_MAX = 64, 16
+_ID_SIZE_BYTES = 32
+
+#: Tells of each (key, upload id) at which nodes it stands; None while one is silent that may know.
+FindUploads = Callable[[list[tuple[bytes, bytes]]], Awaitable[dict[tuple[bytes, bytes], list[str] | None]]]
+
+
+class LastLook:
+    """Looks once more at references that are about to be dropped."""
+
+    def __init__(self, reach: Reach, store: Store, find: FindUploads, job: Job) -> None:
+        self._reach, self._store, self._find, self._job = reach, store, find, job
+
+    async def droppable(self, dead: Sequence[Reference]) -> list[Reference]:
+        """Return those of dead references that may go now; others of their chunks are confirmed on the way."""
+        doomed = {(one.chunk_id, one.upload_id) for one in dead}
+        last = dict.fromkeys([one.chunk_id for one in dead if await self._is_last(one.chunk_id, doomed)])
+        kept: set[bytes] = set()
+        for start in range(0, len(last), PAGE_CHUNKS):
+            kept |= await self._keep_living(list(last)[start : start + PAGE_CHUNKS], doomed)
+        return [one for one in dead if one.chunk_id not in kept]
+
+    async def _is_last(self, chunk_id: bytes, doomed: set[tuple[bytes, bytes]]) -> bool:
+        here = await self._store.scan_references(chunk_id, len(doomed) + 1)
+        return all((one.chunk_id, one.upload_id) in doomed for one in here if one.chunk_id == chunk_id)
+
+    async def _keep_living(self, chunk_ids: list[bytes], doomed: set[tuple[bytes, bytes]]) -> set[bytes]:
+        """Return the chunks that must not go now."""
+        kept: set[bytes] = set()
+        others: dict[Reference, None] = {}
+        for node in self._reach.others:
+            asked = [chunk_id for chunk_id in chunk_ids if node in self._reach.owners(chunk_id)]
+            try:
+                told = await self._ask(node, asked) if asked else []
+            except DynafsError as error:
+                self._job.note(error)
+                kept.update(asked)
+                continue
+            for chunk_id in asked:
+                its = [one for one in told if one.chunk_id == chunk_id]
+                if len(its) >= REFERENCES_MAX:
+                    kept.add(chunk_id)
+                others |= dict.fromkeys(one for one in its if (chunk_id, one.upload_id) not in doomed)
+        standing = await self._find(list(dict.fromkeys((one.key, one.upload_id) for one in others)))
+        for one in others:
+            holders = standing[one.key, one.upload_id]
+            if holders is None or holders:
+                kept.add(one.chunk_id)
+            if holders:
+                await self._store.confirm_reference(one.chunk_id, one.upload_id, one.key)
+        return kept
+
+    async def _ask(self, node: str, chunk_ids: Sequence[bytes]) -> list[Reference]:
+        answer = await self._reach.ask(node, FindReferences(b"".join(chunk_ids)))
+        assert isinstance(answer.message, FoundReferences)
+        rows = checked_rows(bytes(answer.body), "reference and key")
+        return [Reference(row[:_ID_SIZE_BYTES], row[_ID_SIZE_BYTES:], key, 0) for row, key in rows]
+
+
+async def find_references(store: Store, request: FindReferences) -> Answer:
+    """Serve an owner that is about to drop chunks: tell what refers to them here."""
+    rows: list[tuple[bytes, bytes]] = []
+    for chunk_id in checked_ids(request.chunk_ids)[:PAGE_CHUNKS]:
+        here = await store.scan_references(chunk_id, REFERENCES_MAX)
+        rows += [(one.chunk_id + one.upload_id, one.key) for one in here if one.chunk_id == chunk_id]
+    return Answer(FoundReferences(), msgspec.msgpack.encode(rows))
