@@ -7,6 +7,7 @@ Rule: the owners that were there know the newer upload. One that stands becomes 
 while an owner is silent, or knows more than can be judged at once, nothing goes.
 """
 
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 
 import msgspec
@@ -35,14 +36,15 @@ class LastLook:
     async def droppable(self, dead: Sequence[Reference]) -> list[Reference]:
         """Return those of dead references that may go now; others of their chunks are confirmed on the way."""
         doomed = {(one.chunk_id, one.upload_id) for one in dead}
-        last = dict.fromkeys([one.chunk_id for one in dead if await self._is_last(one.chunk_id, doomed)])
+        counts = Counter(one.chunk_id for one in dead)
+        last = [chunk_id for chunk_id, count in counts.items() if await self._is_last(chunk_id, count, doomed)]
         kept: set[bytes] = set()
         for start in range(0, len(last), PAGE_CHUNKS):
-            kept |= await self._keep_living(list(last)[start : start + PAGE_CHUNKS], doomed)
+            kept |= await self._keep_living(last[start : start + PAGE_CHUNKS], doomed)
         return [one for one in dead if one.chunk_id not in kept]
 
-    async def _is_last(self, chunk_id: bytes, doomed: set[tuple[bytes, bytes]]) -> bool:
-        here = await self._store.scan_references(chunk_id, len(doomed) + 1)
+    async def _is_last(self, chunk_id: bytes, count: int, doomed: set[tuple[bytes, bytes]]) -> bool:
+        here = await self._store.scan_references(chunk_id, count + 1)
         return all((one.chunk_id, one.upload_id) in doomed for one in here if one.chunk_id == chunk_id)
 
     async def _keep_living(self, chunk_ids: list[bytes], doomed: set[tuple[bytes, bytes]]) -> set[bytes]:

@@ -1,5 +1,6 @@
 """Many seeds on all cores, with a progress bar, until one fails or the time is over."""
 
+import gc
 import os
 import signal
 import time
@@ -18,6 +19,8 @@ from dynafs.sim.plants import planted
 from dynafs.sim.run import Outcome, run_plan
 from dynafs.sim.scenarios import run_scenario
 
+#: Allocations between two collections of cyclic garbage: rare ones save a tenth of the time.
+GC_THRESHOLD = 100_000
 #: Seeds one process takes at a time.
 CHUNK_SEEDS = 5
 
@@ -70,7 +73,7 @@ def sweep(
     waiting = (seeds[start : start + CHUNK_SEEDS] for start in range(0, len(seeds), CHUNK_SEEDS))
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with (
-        ProcessPoolExecutor(jobs, get_context("spawn"), _leave_interrupts_to_the_parent) as pool,
+        ProcessPoolExecutor(jobs, get_context("spawn"), _prepare_process) as pool,
         Progress(*columns, console=console, disable=console is None) as progress,
     ):
         bar = progress.add_task(scenario or "random plans", total=len(seeds))
@@ -92,8 +95,11 @@ def sweep(
     return result
 
 
-def _leave_interrupts_to_the_parent() -> None:
+def _prepare_process() -> None:
+    """Leave interrupts to the parent, and garbage where it is for a while."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    gc.freeze()
+    gc.set_threshold(GC_THRESHOLD, 20, 20)
 
 
 def _take(parts: Iterator[range], count: int) -> list[range]:
