@@ -15,9 +15,11 @@ from dynafs.cli.output import (
     split_target,
     talk,
 )
+from dynafs.cli.staging import add_staging_commands
 from dynafs.client import DynafsClient
 
 ring_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
+add_staging_commands(ring_app)
 
 
 @ring_app.command()

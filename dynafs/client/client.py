@@ -147,6 +147,21 @@ class DynafsClient:
         async with self._request("GET", "/v1/ring") as response:
             return await _json(response)
 
+    async def ring_plan(self) -> dict[str, Any]:
+        """Return what the staged changes of the ring would take."""
+        async with self._request("GET", "/v1/ring/plan") as response:
+            return await _json(response)
+
+    async def stage(self, **change: Any) -> dict[str, Any]:
+        """Stage a change of the ring (kind, node, by, weight, zone); return the plan of all that are staged."""
+        async with self._request("POST", "/v1/ring/stage", data=msgspec.json.encode(change)) as response:
+            return await _json(response)
+
+    async def clear_staged(self) -> dict[str, Any]:
+        """Forget all staged changes; return the plan that is left."""
+        async with self._request("POST", "/v1/ring/clear") as response:
+            return await _json(response)
+
     async def jobs(self) -> dict[str, Any]:
         """Return what the node does in the background."""
         async with self._request("GET", "/v1/jobs") as response:

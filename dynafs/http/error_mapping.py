@@ -7,12 +7,14 @@ from dynafs import errors
 
 STATUS: dict[type[errors.DynafsError], int] = {
     errors.RequestInvalid: 400,
+    errors.RingError: 400,
     errors.BodyIncomplete: 400,
     errors.Unauthorized: 401,
     errors.OriginRefused: 403,
     errors.NotFound: 404,
     errors.BucketExists: 409,
     errors.TooManySiblings: 409,
+    errors.RingChanged: 409,
     errors.RangeNotSatisfiable: 416,
     errors.DigestMismatch: 422,
     errors.NotSupported: 501,
@@ -22,6 +24,7 @@ STATUS: dict[type[errors.DynafsError], int] = {
     errors.PeerError: 503,
     errors.ClockSkewed: 503,
     errors.ReplicaIncomplete: 503,
+    errors.RingUndecided: 503,
     errors.StoreFull: 507,
 }
 

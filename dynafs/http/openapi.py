@@ -78,6 +78,11 @@ DOCUMENT: dict[str, Any] = {
         "/v1/ring/locate/{bucket}/{path}": {
             "get": _operation("Where a file belongs", {"200": "nodes"}, [_BUCKET, _PATH])
         },
+        "/v1/ring/plan": {"get": _operation("What the staged changes would take", {"200": "plan"}, [])},
+        "/v1/ring/stage": {
+            "post": _operation("Stage a change", {"200": "plan", "400": "impossible"}, [], "application/json")
+        },
+        "/v1/ring/clear": {"post": _operation("Forget all staged changes", {"200": "plan"}, [])},
         "/v1/cluster": {"get": _operation("Which nodes are up", {"200": "nodes"}, [])},
         "/v1/census": {"get": _operation("What the last census counted", {"200": "counts", "404": "none taken"}, [])},
         "/v1/hints": {"get": _operation("What nodes keep for others that are away", {"200": "hints"}, [])},

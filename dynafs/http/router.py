@@ -13,12 +13,13 @@ from dynafs.http.jobs import JobRoutes
 from dynafs.http.multipart import MultipartRoutes
 from dynafs.http.openapi import DOCUMENT
 from dynafs.http.rendering import json_response
+from dynafs.http.ring import RingRoutes
 from dynafs.observe import metrics
 from dynafs.replication.cluster import Replication
 
-_FILES, _METADATA, _CHUNKS, _BUCKETS, _LOCATE, _JOBS, _EXPLAIN = (
+_FILES, _METADATA, _CHUNKS, _BUCKETS, _LOCATE, _JOBS, _EXPLAIN, _PLAN, _STAGE, _CLEAR = (
     "/v1/files/", "/v1/metadata/", "/v1/chunks/", "/v1/buckets/", "/v1/ring/locate/", "/v1/jobs",
-    "/v1/explain/",
+    "/v1/explain/", "/v1/ring/plan", "/v1/ring/stage", "/v1/ring/clear",
 )  # fmt: skip
 
 
@@ -37,6 +38,7 @@ class Router:
         self._multipart = MultipartRoutes(replication)
         self._look = InspectionRoutes(replication)
         self._jobs = JobRoutes(replication)
+        self._ring = RingRoutes(replication)
         self._get_routes = self._fixed()
 
     async def route(self, request: web.BaseRequest, path: str, query: str) -> web.StreamResponse:
@@ -45,8 +47,8 @@ class Router:
             return await self._route_files(request, path[len(_FILES) :], query)
         if path.startswith(_BUCKETS):
             return await self._route_bucket(request, decoded(path[len(_BUCKETS) :], "bucket"), query)
-        if path == _JOBS or path.startswith(f"{_JOBS}/"):
-            return await self._route_job(request, path[len(_JOBS) + 1 :], query)
+        if path == _JOBS or path.startswith((f"{_JOBS}/", _STAGE, _CLEAR)):
+            return await self._route_operator(request, path, query)
         if request.method not in ("GET", "HEAD"):
             return self._not_allowed(request, "GET, HEAD") if self._exists(path) else _no_route(path)
         if path.startswith(_METADATA):
@@ -98,11 +100,21 @@ class Router:
             return await self._jobs.show()
         return self._not_allowed(request, "POST" if rest else "GET, HEAD")
 
+    async def _route_operator(self, request: web.BaseRequest, path: str, query: str) -> web.StreamResponse:
+        """Have something done that operators ask for."""
+        if path not in (_STAGE, _CLEAR):
+            return await self._route_job(request, path[len(_JOBS) + 1 :], query)
+        query_of(query, ())
+        if request.method != "POST":
+            return self._not_allowed(request, "POST")
+        return await (self._ring.stage(request) if path == _STAGE else self._ring.clear())
+
     def _fixed(self) -> dict[str, Callable[[str], Awaitable[web.StreamResponse]]]:
         """Return {path: what answers GET there, given the query}."""
         return {
             "/v1/files": lambda query: self._look.list_files("", query),
             "/v1/ring": lambda _: self._look.ring(),
+            _PLAN: lambda _: self._ring.plan(),
             "/v1/cluster": lambda _: self._look.cluster(),
             "/v1/census": lambda _: self._jobs.census(),
             "/v1/hints": lambda _: self._jobs.hints(),

@@ -117,6 +117,20 @@ class RingKeeper:
             await asyncio.sleep(PAUSE_S_MAX * (attempt + 1) / ATTEMPTS_MAX * self._clock.random_bytes(1)[0] / 255)
         raise RingUndecided(state.version, voters)
 
+    async def amend(self, step: Callable[[RingState], RingState]) -> RingState:
+        """Have the state decided that `step` makes of the one that stands, whatever others decide meanwhile; return it.
+
+        Raises what `step` raises, and RingUndecided.
+        """
+        for _ in range(ATTEMPTS_MAX):
+            state = step(self.state)
+            try:
+                await self.propose(state)
+            except RingChanged:
+                continue
+            return state
+        raise RingChanged(self.state.version)
+
     async def _attempt(self, proposal: Proposal) -> bool:
         """Return whether the value of a proposal, perhaps not its own any more, was decided."""
         ballot = proposal.ballot

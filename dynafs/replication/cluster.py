@@ -161,6 +161,10 @@ class Replication:
         up = {member.node for member in self.ring.members if self.membership.is_up(member.node)}
         return all(sum(node in up for node in owners) >= needed for owners in self.ring.owner_sets)
 
+    def stored_bytes(self) -> int:
+        """Return what this node's segments take. Raises StoreFailed."""
+        return sum(self._store.segment_sizes().values())
+
     @property
     def repair_count(self) -> int:
         """Repairs of records and chunks under way."""

@@ -11,6 +11,9 @@ from typing import Literal
 from dynafs.errors import ChangeRefused
 from dynafs.ring.ring import Member
 
+#: Of nodes and zones.
+NAME_LENGTH_MAX = 64
+
 Kind = Literal["join", "leave", "replace", "weight", "zone"]
 
 
@@ -57,6 +60,9 @@ def replacements(changes: Iterable[Change]) -> dict[str, str]:
 def _apply(members: dict[str, Member], change: Change) -> None:
     if change.weight is not None and not 0 < change.weight < float("inf"):
         raise ChangeRefused(str(change), "a weight is a number above 0")
+    for name in (change.node, change.by or "-", change.zone or "-"):
+        if not (1 <= len(name) <= NAME_LENGTH_MAX and name.isprintable() and " " not in name):
+            raise ChangeRefused(change.kind, f"{name!r:.80} is no name: 1 to {NAME_LENGTH_MAX} characters, no spaces")
     newcomer = {"join": change.node, "replace": change.by}.get(change.kind)
     if newcomer in members:
         raise ChangeRefused(str(change), f"{newcomer} is a member already")

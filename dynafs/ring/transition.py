@@ -26,8 +26,12 @@ from collections.abc import Collection
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from dynafs.errors import RingError
+from dynafs.errors import ChangeRefused, RingError
+from dynafs.ring.change import Change, changed
 from dynafs.ring.ring import Ring
+
+#: Changes prepared at once.
+STAGED_MAX = 1000
 
 
 class Step(StrEnum):
@@ -41,6 +45,7 @@ class Step(StrEnum):
 @dataclass(frozen=True)
 class RingState:
     """One decision of the cluster. version: counts them. epoch_max: the highest epoch that any ring ever had.
+    staged: changes that operators prepare for the ring after the newest; nothing has moved for them.
 
     Invariant: `next_ring` is there exactly while the step is not stable.
     """
@@ -50,6 +55,7 @@ class RingState:
     step: Step = Step.STABLE
     next_ring: Ring | None = None
     epoch_max: int = 0
+    staged: tuple[Change, ...] = ()
 
     def __post_init__(self) -> None:
         if (self.next_ring is None) != (self.step is Step.STABLE):
@@ -93,6 +99,19 @@ class RingState:
         owners = enumerate(self.newest.owners)
         return [partition for partition, new in owners if node in new and len(self.writers(partition)) > 1]
 
+    def staging(self, change: Change) -> "RingState":
+        """Return the state with one more change staged. Raises ChangeRefused when it cannot be."""
+        if len(self.staged) >= STAGED_MAX:
+            raise ChangeRefused(str(change), f"{STAGED_MAX} changes are staged already; commit or clear them")
+        members = changed(self.newest.members, (*self.staged, change))
+        if len(members) < self.ring.n:
+            raise ChangeRefused(str(change), f"{self.ring.n} copies need {self.ring.n} nodes; stage who joins first")
+        return replace(self, version=self.version + 1, staged=(*self.staged, change))
+
+    def cleared(self) -> "RingState":
+        """Return the state with nothing staged."""
+        return replace(self, version=self.version + 1, staged=())
+
     def moving_to(self, ring: Ring) -> "RingState":
         """Return the state that begins the way to another ring. Raises RingError while one is under way."""
         if self.step is not Step.STABLE:
@@ -112,7 +131,7 @@ class RingState:
         if self.step is Step.MOVING:
             return replace(self, version=self.version + 1, step=Step.SWITCHED)
         if self.step is Step.SWITCHED:
-            return RingState(self.version + 1, self.newest, epoch_max=self.epoch_max)
+            return RingState(self.version + 1, self.newest, epoch_max=self.epoch_max, staged=self.staged)
         raise RingError("a stable ring has no next step")
 
     def is_known_to_enough(self, knowing: Collection[str], r: int) -> bool:

@@ -1,7 +1,7 @@
 """Ring states as bytes: the same on disk and between nodes, small enough to be sent with a refusal.
 
     0        1          5
-    | format | crc32c   | msgpack {version, step, epoch_max, rings}
+    | format | crc32c   | msgpack [version, step, epoch_max, rings, staged changes]
 
 Owners are two bytes each, the place of a node among the members: 200 nodes and 4096 partitions of three copies are
 24 KiB.
@@ -15,6 +15,7 @@ from crc32c import crc32c
 
 from dynafs.errors import RemoteProtocolError, RingError
 from dynafs.ring import PARTITION_COUNT_MAX, Member, Ring
+from dynafs.ring.change import Change, Kind
 from dynafs.ring.transition import RingState, Step
 
 STATE_FORMAT = 1
@@ -38,6 +39,7 @@ class _PackedState(msgspec.Struct, array_like=True):
     step: Step
     epoch_max: int
     rings: list[_PackedRing]
+    staged: list[tuple[Kind, str, str, float | None, str | None]] = []
 
 
 _decoder = msgspec.msgpack.Decoder(_PackedState)
@@ -46,7 +48,8 @@ _decoder = msgspec.msgpack.Decoder(_PackedState)
 def encode_ring_state(state: RingState) -> bytes:
     """Return the bytes of a state."""
     rings = [state.ring] if state.next_ring is None else [state.ring, state.next_ring]
-    packed = _PackedState(state.version, state.step, state.epoch_max, [_pack(ring) for ring in rings])
+    staged = [(one.kind, one.node, one.by, one.weight, one.zone) for one in state.staged]
+    packed = _PackedState(state.version, state.step, state.epoch_max, [_pack(ring) for ring in rings], staged)
     payload = msgspec.msgpack.encode(packed)
     return b"%c%s%s" % (STATE_FORMAT, crc32c(payload).to_bytes(4, "big"), payload)
 
@@ -65,7 +68,8 @@ def decode_ring_state(data: bytes | bytearray | memoryview) -> RingState:
         packed = _decoder.decode(payload)
         rings = [_unpack(ring) for ring in packed.rings]
         next_ring = rings[1] if len(rings) > 1 else None
-        return RingState(packed.version, rings[0], packed.step, next_ring, packed.epoch_max)
+        staged = tuple(Change(*change) for change in packed.staged)
+        return RingState(packed.version, rings[0], packed.step, next_ring, packed.epoch_max, staged)
     except (msgspec.DecodeError, UnicodeDecodeError, IndexError, RingError) as error:
         raise RemoteProtocolError(f"a ring state cannot be decoded: {error}") from None
 

@@ -130,6 +130,11 @@ async def test_every_documented_path_exists(cluster, session: ClientSession) -> 
         ("GET", "/nowhere", 404),
         ("PATCH", "/v1/files/demo/f", 405),
         ("PUT", "/v1/ring", 405),
+        ("GET", "/v1/ring/stage", 405),
+        ("POST", "/v1/ring/plan", 405),
+        ("POST", "/v1/ring/stage", 400),
+        ("POST", "/v1/ring/stage?now=yes", 400),
+        ("POST", "/v1/ring/commit", 404),
     ):
         async with session.request(method, cluster.url() + path) as response:
             assert response.status == status

@@ -5,8 +5,9 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from dynafs.errors import RingError
+from dynafs.errors import ChangeRefused, RingError
 from dynafs.ring import Member, Ring, place
+from dynafs.ring.change import Change
 from dynafs.ring.transition import RingState, Step
 
 N = 3
@@ -195,5 +196,10 @@ def test_states_follow_one_another() -> None:
     assert (last.ring, last.version, last.epoch_max) == (bigger, 4, 2)
     with pytest.raises(RingError, match="no next step"):
         last.advanced()
+    staged = moving.staging(Change("leave", "a"))
+    assert [str(one) for one in staged.advanced().advanced().staged] == ["leave a"]
+    assert staged.cleared().staged == ()
+    with pytest.raises(ChangeRefused, match="leave a: a is no member"):
+        staged.staging(Change("leave", "a"))
     with pytest.raises(RingError, match="fixed"):
         first.moving_to(place(members("a", "b", "c"), 8, N, epoch=2))

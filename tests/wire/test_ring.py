@@ -19,6 +19,7 @@ STATES = [
     moving := RingState.first(RING).moving_to(make_plan(RING, [Change("join", "né", zone="z")], 2).after),
     moving.advanced(),
     moving.cancelled(),
+    moving.staging(Change("weight", "n1", weight=2.5)).staging(Change("replace", "n2", by="m", zone="z")),
     moving.advanced().advanced(),
 ]
 

@@ -1,0 +1,98 @@
+"""/v1/ring/…: staging changes of the ring, and seeing what they would take."""
+
+from collections import Counter
+
+import msgspec
+from aiohttp import web
+
+from dynafs.errors import RequestInvalid
+from dynafs.http.asking import small_body
+from dynafs.http.rendering import json_response
+from dynafs.replication.cluster import Replication
+from dynafs.ring.change import Change
+from dynafs.ring.plan import Plan, copies_without, make_plan
+from dynafs.ring.transition import RingState
+
+CHANGE_SIZE_BYTES_MAX = 4096
+
+
+class RingRoutes:
+    """Answers about the ring that could be."""
+
+    def __init__(self, replication: Replication) -> None:
+        self._replication = replication
+
+    async def plan(self) -> web.StreamResponse:
+        """What the staged changes come to."""
+        return json_response(self._told(self._replication.ring_keeper.state))
+
+    async def clear(self) -> web.StreamResponse:
+        """Forget all staged changes; answered with what is left of the plan."""
+        return json_response(self._told(await self._replication.ring_keeper.amend(RingState.cleared)))
+
+    async def stage(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Stage one more change; answered with the plan."""
+        stall_timeout_s = self._replication.settings.http.body_stall_timeout_s
+        body = await small_body(request, CHANGE_SIZE_BYTES_MAX, stall_timeout_s)
+        try:
+            change = msgspec.json.decode(body, type=Change)
+        except msgspec.DecodeError as error:
+            raise RequestInvalid("body", f'{error}; for example {{"kind": "leave", "node": "n3"}}') from None
+        state = await self._replication.ring_keeper.amend(lambda state: state.staging(change))
+        return json_response(self._told(state))
+
+    def _told(self, state: RingState) -> dict[str, object]:
+        plan = make_plan(state.newest, state.staged, state.epoch_max + 1)
+        settings = self._replication.settings
+        per_copy_bytes = self._bytes_per_copy(state)
+        return {
+            "seen_by": settings.node.name, "version": state.version, "step": state.step,
+            "epoch": state.newest.epoch, "hash": plan.hash, "staged": [str(change) for change in state.staged],
+            "partitions": plan.after.partition_count, "n": plan.after.n, "w": settings.cluster.w,
+            "moves": len(plan.moves), "moves_min": plan.moves_min, "moves_bytes": len(plan.moves) * per_copy_bytes,
+            "imbalance": round(plan.imbalance, 4), "warnings": list(plan.warnings),
+            "nodes": _nodes(plan, per_copy_bytes), "transfers": _transfers(plan), "losses": _losses(plan),
+        }  # fmt: skip
+
+    def _bytes_per_copy(self, state: RingState) -> int:
+        """Return how much a partition's copy takes here, and so about anywhere."""
+        me = self._replication.settings.node.name
+        owned = state.ring.loads.get(me, 0)
+        return self._replication.stored_bytes() // owned if owned else 0
+
+
+def _nodes(plan: Plan, per_copy_bytes: int) -> list[dict[str, object]]:
+    """Return what every node holds before and after."""
+    before, after = plan.before.loads, plan.after.loads
+    members = {member.node: member for member in (*plan.before.members, *plan.after.members)}
+    incoming = Counter(move.to for move in plan.moves)
+    return [
+        {
+            "node": node, "zone": member.zone, "weight": member.weight, "before": before.get(node, 0),
+            "after": after.get(node, 0), "incoming": incoming[node], "incoming_bytes": incoming[node] * per_copy_bytes,
+        }
+        for node, member in sorted(members.items())
+    ]  # fmt: skip
+
+
+def _transfers(plan: Plan) -> list[dict[str, object]]:
+    """Return how many copies go from whom to whom, if everybody is up."""
+    pairs = Counter((move.sources[0], move.to) for move in plan.moves)
+    return [{"from": source, "to": to, "copies": count} for (source, to), count in sorted(pairs.items())]
+
+
+def _losses(plan: Plan) -> list[dict[str, object]]:
+    """Return what would be left of the new ring's copies without any one node, and without any one zone."""
+    zones: dict[str, list[str]] = {}
+    for member in plan.after.members:
+        zones.setdefault(member.zone, []).append(member.node)
+    lost = [("node", member.node, [member.node]) for member in plan.after.members]
+    lost += [("zone", zone, nodes) for zone, nodes in sorted(zones.items())]
+    return [
+        {
+            "kind": kind,
+            "name": name,
+            "copies": {str(k): v for k, v in sorted(copies_without(plan.after, nodes).items())},
+        }
+        for kind, name, nodes in lost
+    ]
