@@ -34,14 +34,16 @@ class LastLook:
         self._reach, self._store, self._find, self._job = reach, store, find, job
 
     async def droppable(self, dead: Sequence[Reference]) -> list[Reference]:
-        """Return those of dead references that may go now; others of their chunks are confirmed on the way."""
+        """Return those of dead references that may go now; living ones of their chunks are made here on the way."""
         doomed = {(one.chunk_id, one.upload_id) for one in dead}
         counts = Counter(one.chunk_id for one in dead)
         last = [chunk_id for chunk_id, count in counts.items() if await self._is_last(chunk_id, count, doomed)]
         kept: set[bytes] = set()
         for start in range(0, len(last), PAGE_CHUNKS):
             kept |= await self._keep_living(last[start : start + PAGE_CHUNKS], doomed)
-        return [one for one in dead if one.chunk_id not in kept]
+        # Of a chunk that must stay one reference is enough. Owners with many dead ones would wait for each other.
+        left = {one.chunk_id: one for one in dead if one.chunk_id in kept}
+        return [one for one in dead if left.get(one.chunk_id) is not one]
 
     async def _is_last(self, chunk_id: bytes, count: int, doomed: set[tuple[bytes, bytes]]) -> bool:
         here = await self._store.scan_references(chunk_id, count + 1)

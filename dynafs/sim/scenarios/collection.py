@@ -108,6 +108,22 @@ async def power_cut_after_compaction(stage: Stage) -> None:
 
 
 @scenario()
+async def same_contents_many_times(stage: Stage) -> None:
+    """Twenty files have the same contents, and are deleted. Nothing is left of them: owners of a chunk with many dead
+    references do not wait for each other."""
+    paths = [f"f{number}" for number in range(20)]
+    for path in paths:
+        expect(await stage.put("n1", path, "same", LARGE), "a write fails")
+    for path in paths:
+        expect(await stage.client.delete("n2", Target("demo", path)), "a delete fails")
+    for _ in range(300):
+        await asyncio.sleep(1.0)
+        if not chunk_count(stage):
+            return
+    expect(condition=False, message=f"{chunk_count(stage)} chunks are left of deleted files")
+
+
+@scenario()
 async def contents_used_again_while_a_node_is_away(stage: Stage) -> None:
     """A node has chunks of a file that was overwritten while it was away, and does not know that another file has the
     same contents. It keeps them all the time."""
