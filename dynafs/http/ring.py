@@ -1,5 +1,6 @@
 """/v1/ring/…: staging changes of the ring, and seeing what they would take."""
 
+import asyncio
 from collections import Counter
 
 import msgspec
@@ -24,11 +25,11 @@ class RingRoutes:
 
     async def plan(self) -> web.StreamResponse:
         """What the staged changes come to."""
-        return json_response(self._told(self._replication.ring_keeper.state))
+        return json_response(await self._told(self._replication.ring_keeper.state))
 
     async def clear(self) -> web.StreamResponse:
         """Forget all staged changes; answered with what is left of the plan."""
-        return json_response(self._told(await self._replication.ring_keeper.amend(RingState.cleared)))
+        return json_response(await self._told(await self._replication.ring_keeper.amend(RingState.cleared)))
 
     async def stage(self, request: web.BaseRequest) -> web.StreamResponse:
         """Stage one more change; answered with the plan."""
@@ -39,10 +40,11 @@ class RingRoutes:
         except msgspec.DecodeError as error:
             raise RequestInvalid("body", f'{error}; for example {{"kind": "leave", "node": "n3"}}') from None
         state = await self._replication.ring_keeper.amend(lambda state: state.staging(change))
-        return json_response(self._told(state))
+        return json_response(await self._told(state))
 
-    def _told(self, state: RingState) -> dict[str, object]:
-        plan = make_plan(state.newest, state.staged, state.epoch_max + 1)
+    async def _told(self, state: RingState) -> dict[str, object]:
+        # In a large cluster this takes a while; clients should not wait for it.
+        plan = await asyncio.to_thread(make_plan, state.newest, state.staged, state.epoch_max + 1)
         settings = self._replication.settings
         per_copy_bytes = self._bytes_per_copy(state)
         return {

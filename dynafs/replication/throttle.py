@@ -1,8 +1,9 @@
 """The throttle: background work gives way when clients have to wait longer than they do without it.
 
-What is normal is learned while no job moves bytes. While one does, its pace is halved whenever the 90th percentile of
-recent requests is well above that, and grows slowly when it is not (multiplicative decrease: Chiu, Jain 1989). It never
-stops altogether: what heals nothing in time protects nobody.
+What is normal is learned while no job works; a job that always does leaves the best that was seen, forgotten slowly.
+While one works, its pace is halved whenever the 90th percentile of recent requests is well above that, and grows slowly
+when it is not (multiplicative decrease: Chiu, Jain 1989). It never stops altogether: what heals nothing in time
+protects nobody.
 """
 
 from collections import deque
@@ -21,6 +22,8 @@ PATIENCE, PATIENCE_S = 1.2, 0.0003
 SHARE_MIN, FALL, GROWTH = 1 / 16, 0.5, 1.1
 #: Weight of the newest percentile in what is normal.
 NEWEST_WEIGHT = 0.2
+#: While there always is work, what is normal may be twice as much after this time.
+FORGOTTEN_S = 3600.0
 #: Without work for this long, requests are as they are without any.
 QUIET_S = 2.0
 
@@ -45,6 +48,11 @@ class _Kind:
         """Take a percentile without background work for normal."""
         known = percentile_s if self.normal_s is None else self.normal_s
         self.normal_s = known + NEWEST_WEIGHT * (percentile_s - known)
+
+    def bound(self, percentile_s: float, passed_s: float) -> None:
+        """Take a percentile with background work for an upper bound of normal."""
+        known = percentile_s if self.normal_s is None else self.normal_s * 2 ** (passed_s / FORGOTTEN_S)
+        self.normal_s = min(known, percentile_s)
 
     def is_late(self, percentile_s: float) -> bool:
         """Return whether that is well above normal."""
@@ -75,12 +83,13 @@ class Throttle:
     def _judge(self, now_s: float) -> None:
         if now_s < self._judged_s + JUDGE_EVERY_S:
             return
-        self._judged_s = now_s
+        passed_s, self._judged_s = now_s - self._judged_s, now_s
         is_quiet, is_late = now_s > self._worked_s + QUIET_S, False
         for kind in self._kinds.values():
             percentile_s = kind.percentile_s(now_s)
             if percentile_s is not None and is_quiet:
                 kind.learn(percentile_s)
             elif percentile_s is not None:
+                kind.bound(percentile_s, passed_s)
                 is_late |= kind.is_late(percentile_s)
         self._share = max(self._share * FALL, SHARE_MIN) if is_late else min(self._share * GROWTH, 1.0)

@@ -186,11 +186,21 @@ def test_work_gives_way_while_clients_wait_longer_than_without_it() -> None:
     assert throttle.share() == 1.0
 
 
-def test_work_is_not_held_up_while_nothing_is_known_of_clients() -> None:
-    """A node that was refilled from its first second on cannot tell what is normal."""
+def test_work_that_never_ends_learns_what_is_normal_meanwhile() -> None:
+    """A node that is never without work takes the best it has seen for normal; too few requests say nothing."""
     now_s = 0.0
     throttle = Throttle(lambda: now_s)
-    for number in range(500):
-        now_s += 0.01
-        throttle.add("read", 0.001 * number)
-        assert throttle.share() == 1.0
+
+    def serve(count: int, latency_s: float) -> float:
+        nonlocal now_s
+        for _ in range(count):
+            now_s += 0.01
+            throttle.add("read", latency_s)
+            throttle.share()
+        return throttle.share()
+
+    assert serve(10, 1.0) == 1.0
+    now_s += 10.0
+    assert serve(500, 0.008) == 1.0
+    assert serve(500, 0.003) == 1.0
+    assert serve(500, 0.008) < 0.2
