@@ -94,6 +94,17 @@ async def _take_silence_for_no(self: Collector, node: str, uploads: list[tuple[b
         return []
 
 
+_ask_last_look = LastLook._ask  # noqa: SLF001
+
+
+async def _take_silence_for_nothing(self: LastLook, node: str, chunk_ids: Sequence[bytes]) -> list[Reference]:
+    """Believe that an owner that does not answer knows no reference either."""
+    try:
+        return await _ask_last_look(self, node, chunk_ids)
+    except DynafsError:
+        return []
+
+
 def _forget_other_references(self: ChunkBatch, chunk_id: bytes) -> Iterator[Reference]:  # noqa: ARG001
     """Let a chunk go with the first of its references."""
     return iter(())
@@ -198,7 +209,10 @@ PLANTS: dict[str, list[tuple[type, str, Callable[..., Any]]]] = {
     "stamp-not-raised": [(StampSource, "next", _stamp_from_the_clock)],
     "empty-disk-answers": [(Refill, "check", _claim_everything), (Refill, "check_all", _claim_everything)],
     "commit-repeated": [(Committer, "serve", _carry_out_again)],
-    "collected-on-silence": [(Collector, "_ask", _take_silence_for_no)],
+    "collected-on-silence": [
+        (Collector, "_ask", _take_silence_for_no),
+        (LastLook, "_ask", _take_silence_for_nothing),
+    ],
     "last-reference-alone": [(LastLook, "droppable", _drop_the_last)],
     "collected-without-grace": [(Collector, "_judge", _collect_at_once)],
     "reference-counted-twice": [(ChunkBatch, "_references_to", _forget_other_references)],
