@@ -129,14 +129,15 @@ def _print_hints(found: dict[str, Any]) -> None:
 
 
 def _print_table(rows: list[dict[str, Any]]) -> None:
-    columns = ("job", "state", "runs", "done", "mended", "queued", "rate", "limit", "throttle", "last error")
-    table = Table(*columns, box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False)
+    for column in ("job", "state", "runs", "done", "mended", "queued", "rate", "limit", "share"):
+        table.add_column(column, no_wrap=True)
+    table.add_column("last error", overflow="fold")
     for job in rows:
         state = "paused" if job["is_paused"] else job["state"]
-        limit = job["bytes_per_s_max"]
-        rates = [f"{human_size(rate)}/s" if limit else "" for rate in (job["bytes_per_s"], limit)]
+        rate, limit = (f"{human_size(one)}/s" if one else "" for one in (job["bytes_per_s"], job["bytes_per_s_max"]))
         table.add_row(
             job["name"], state, str(job["runs"]), str(job["items"]), str(job["mended"]), str(job["queued"]),
-            *rates, f"{job['share']:.0%}", job["last_error"],
+            rate, limit, f"{job['share']:.0%}", job["last_error"],
         )  # fmt: skip
     out.print(table)

@@ -17,6 +17,7 @@ overwrite removes what a stale owner may still hand out.
 Tested in the simulator: after every run exactly the chunks of living versions are left, with clocks that jump.
 """
 
+import asyncio
 from collections.abc import Callable
 
 import msgspec
@@ -114,13 +115,16 @@ class Collector:
         """Drop what may go; what may not yet is looked at again."""
         try:
             going = dict.fromkeys(await self._last_look.droppable(over))
-            for one in over:
-                if one in going:
-                    await self._drop(one)
-                elif one in self._dead:
-                    still_dead[one] = self._dead[one]
         except DynafsError as error:
             self.job.note(error)
+            going = {}
+        still_dead |= {one: self._dead[one] for one in over if one not in going and one in self._dead}
+        # Together, so that one sync serves all of them.
+        for outcome in await asyncio.gather(*map(self._drop, going), return_exceptions=True):
+            if isinstance(outcome, DynafsError):
+                self.job.note(outcome)
+            elif outcome is not None:
+                raise outcome
 
     async def _keep(self, reference: Reference, holders: list[str]) -> None:
         """All owners hold the version: look again when it is due next. Else it is just going or coming: soon."""
