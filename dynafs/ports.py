@@ -170,6 +170,10 @@ class Store(Protocol):
         """Return references in the order of chunk and upload ids, behind such a pair."""
         ...
 
+    async def references_to(self, chunk_ids: Sequence[bytes], limit: int) -> list[Reference]:
+        """Return the references to these chunks, up to `limit` of each."""
+        ...
+
     def reference_of(self, chunk_id: bytes) -> Reference | None:
         """Return a reference to the chunk, None when there is none."""
         ...

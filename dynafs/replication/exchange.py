@@ -147,8 +147,8 @@ class LeafExchange:
 
     async def _standing(self, chunk_id: bytes) -> AsyncIterator[Reference]:
         """Yield references to a chunk that a version stands behind."""
-        for reference in await self._store.scan_references(chunk_id, REFERENCES_MAX):
-            if reference.chunk_id == chunk_id and await self._stands(reference.key, reference.upload_id):
+        for reference in await self._store.references_to([chunk_id], REFERENCES_MAX):
+            if await self._stands(reference.key, reference.upload_id):
                 yield reference
 
     async def _stands(self, key: bytes, upload_id: bytes) -> bool:

@@ -37,17 +37,15 @@ class LastLook:
         """Return those of dead references that may go now; living ones of their chunks are made here on the way."""
         doomed = {(one.chunk_id, one.upload_id) for one in dead}
         counts = Counter(one.chunk_id for one in dead)
-        last = [chunk_id for chunk_id, count in counts.items() if await self._is_last(chunk_id, count, doomed)]
+        here = await self._store.references_to(list(counts), max(counts.values(), default=0) + 1)
+        spared = {one.chunk_id for one in here if (one.chunk_id, one.upload_id) not in doomed}
+        last = [chunk_id for chunk_id in counts if chunk_id not in spared]
         kept: set[bytes] = set()
         for start in range(0, len(last), PAGE_CHUNKS):
             kept |= await self._keep_living(last[start : start + PAGE_CHUNKS], doomed)
         # Of a chunk that must stay one reference is enough. Owners with many dead ones would wait for each other.
         left = {one.chunk_id: one for one in dead if one.chunk_id in kept}
         return [one for one in dead if left.get(one.chunk_id) is not one]
-
-    async def _is_last(self, chunk_id: bytes, count: int, doomed: set[tuple[bytes, bytes]]) -> bool:
-        here = await self._store.scan_references(chunk_id, count + 1)
-        return all((one.chunk_id, one.upload_id) in doomed for one in here if one.chunk_id == chunk_id)
 
     async def _keep_living(self, chunk_ids: list[bytes], doomed: set[tuple[bytes, bytes]]) -> set[bytes]:
         """Return the chunks that must not go now."""
@@ -84,8 +82,6 @@ class LastLook:
 
 async def find_references(store: Store, request: FindReferences) -> Answer:
     """Serve an owner that is about to drop chunks: tell what refers to them here."""
-    rows: list[tuple[bytes, bytes]] = []
-    for chunk_id in checked_ids(request.chunk_ids)[:PAGE_CHUNKS]:
-        here = await store.scan_references(chunk_id, REFERENCES_MAX)
-        rows += [(one.chunk_id + one.upload_id, one.key) for one in here if one.chunk_id == chunk_id]
+    here = await store.references_to(checked_ids(request.chunk_ids)[:PAGE_CHUNKS], REFERENCES_MAX)
+    rows = [(one.chunk_id + one.upload_id, one.key) for one in here]
     return Answer(FoundReferences(), msgspec.msgpack.encode(rows))

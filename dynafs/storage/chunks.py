@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 import msgspec
 
@@ -24,7 +25,7 @@ from dynafs.storage.chunk_batch import (
 )
 from dynafs.storage.commit import CommitLane
 from dynafs.storage.disk import ChunkPlace, Disk
-from dynafs.storage.listing import scan_chunks, scan_references
+from dynafs.storage.listing import references_to, scan_chunks, scan_references
 from dynafs.storage.marks import DiskMarks
 from dynafs.storage.recovery import indexed_key
 from dynafs.storage.references import decode_reference, encode_reference
@@ -174,6 +175,10 @@ class ChunkStore:
         """Return references in the order of chunk and upload ids, behind such a pair."""
         return await self._disk.read(scan_references, self._index, after, limit)
 
+    async def references_to(self, chunk_ids: Sequence[bytes], limit: int) -> list[Reference]:
+        """Return the references to these chunks, up to `limit` of each."""
+        return await self._disk.read(references_to, self._index, chunk_ids, limit)
+
     def reference_of(self, chunk_id: bytes) -> Reference | None:
         """Return a reference to the chunk, None when there is none."""
         row = next(self._index.scan("references", chunk_id), None)
@@ -211,7 +216,8 @@ class ChunkStore:
         assert body is not None
         self._verified(chunk_id, place, body)
         await self._submit(MoveChunk(chunk_id, self._loop.create_future(), place, body))
-        await self.read_chunk(chunk_id)
+        with suppress(ChunkMissing):  # Its last reference may have gone meanwhile.
+            await self.read_chunk(chunk_id)
 
     def remove_segment(self, segment: int) -> asyncio.Future[None]:
         """Remove a sealed segment from which everything has moved."""

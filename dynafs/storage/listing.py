@@ -1,5 +1,6 @@
 """Listing: walk the records of a bucket in path order, seeking past what a delimiter hides."""
 
+from collections.abc import Sequence
 from itertools import islice, takewhile
 
 import msgspec
@@ -71,6 +72,15 @@ def scan_references(index: Index, after: bytes, limit: int) -> list[Reference]:
     """Return up to `limit` references behind a pair of chunk and upload id."""
     rows = islice(index.scan("references", after + b"\0" if after else b""), limit)
     return [decode_reference(row, value) for row, value in rows]
+
+
+def references_to(index: Index, chunk_ids: Sequence[bytes], limit: int) -> list[Reference]:
+    """Return the references to these chunks, up to `limit` of each."""
+    found: list[Reference] = []
+    for chunk_id in chunk_ids:
+        rows = takewhile(lambda row: row[0].startswith(chunk_id), index.scan("references", chunk_id))  # noqa: B023
+        found += [decode_reference(row, value) for row, value in islice(rows, limit)]
+    return found
 
 
 def scan_hints(index: Index, target: str, after: Hint | None, limit: int) -> list[Hint]:
