@@ -1,6 +1,7 @@
 """The exchange: what two nodes do about a leaf of their trees that differs."""
 
-from collections.abc import AsyncIterator, Sequence
+import asyncio
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -30,6 +31,8 @@ REFERENCES_MAX = 64
 #: Uploads whose fate is remembered for the length of a run.
 FATES_MAX = 10_000
 
+_Upload = tuple[bytes, bytes]
+
 
 class _Leaf(NamedTuple):
     kind: str
@@ -49,7 +52,7 @@ class LeafExchange:
         """merge: makes a record of a peer part of what is held here."""
         self._reach, self._store, self._merge, self._giver = reach, store, merge, giver
         #: {(key, upload id): whether a version stands}
-        self._fates: dict[tuple[bytes, bytes], bool] = {}
+        self._fates: dict[_Upload, bool] = {}
 
     def begin(self) -> None:
         """Forget what was learned in an earlier run."""
@@ -137,7 +140,7 @@ class LeafExchange:
         return next(able, None) == self._reach.me
 
     async def _give(self, chunk_id: bytes, lacking: Sequence[str]) -> None:
-        references = [one async for one in self._standing(chunk_id)]
+        references = await self._standing(chunk_id)
         for node in lacking if references else ():
             first = references[0]
             lack = Lack(node, chunk_id, first.upload_id, first.key)
@@ -145,30 +148,30 @@ class LeafExchange:
             for other in references[1:]:
                 await self._reach.ask(node, ConfirmReferences(chunk_id, other.upload_id, other.key))
 
-    async def _standing(self, chunk_id: bytes) -> AsyncIterator[Reference]:
-        """Yield references to a chunk that a version stands behind."""
-        for reference in await self._store.references_to([chunk_id], REFERENCES_MAX):
-            if await self._stands(reference.key, reference.upload_id):
-                yield reference
+    async def _standing(self, chunk_id: bytes) -> list[Reference]:
+        """Return references to a chunk that a version stands behind."""
+        references = await self._store.references_to([chunk_id], REFERENCES_MAX)
+        unknown = dict.fromkeys((one.key, one.upload_id) for one in references)
+        await self._learn_fates([upload for upload in unknown if upload not in self._fates])
+        return [one for one in references if self._fates.get((one.key, one.upload_id))]
 
-    async def _stands(self, key: bytes, upload_id: bytes) -> bool:
-        """Return whether any owner of the file holds this upload as a version, or held it earlier in this run."""
-        known = self._fates.get((key, upload_id))
-        if known is None:
-            if len(self._fates) >= FATES_MAX:
-                self._fates.clear()
-            known = self._fates[key, upload_id] = await self._ask_owners(key, upload_id)
-        return known
-
-    async def _ask_owners(self, key: bytes, upload_id: bytes) -> bool:
-        for node in self._reach.owners(file_hash(key)):
-            if self._reach.is_up(node):
-                try:
-                    answer = await self._reach.ask(node, FindUploads(), msgspec.msgpack.encode([(key, upload_id)]))
-                except DynafsError as error:
-                    self.job.note(error)
-                    continue
+    async def _learn_fates(self, uploads: list[_Upload]) -> None:
+        """Ask the owners of files, all at once, whether these uploads are versions they hold."""
+        if len(self._fates) >= FATES_MAX:
+            self._fates.clear()
+        self._fates |= dict.fromkeys(uploads, False)
+        asked: dict[str, list[_Upload]] = {}
+        for upload in uploads:
+            for node in self._reach.owners(file_hash(upload[0])):
+                if self._reach.is_up(node):
+                    asked.setdefault(node, []).append(upload)
+        questions = [self._reach.ask(node, FindUploads(), msgspec.msgpack.encode(its)) for node, its in asked.items()]
+        answers = await asyncio.gather(*questions, return_exceptions=True)
+        for its, answer in zip(asked.values(), answers, strict=True):
+            if isinstance(answer, DynafsError):
+                self.job.note(answer)
+            elif isinstance(answer, BaseException):
+                raise answer
+            else:
                 assert isinstance(answer.message, Standing)
-                if answer.message.rows:
-                    return True
-        return False
+                self._fates |= {its[row]: True for row in answer.message.rows if 0 <= row < len(its)}
