@@ -12,7 +12,7 @@ from dynafs.storage.disk import ChunkPlace, Index
 from dynafs.storage.hints import encode_hint, hint_row
 from dynafs.storage.recovery import indexed_key
 from dynafs.storage.references import decode_reference, encode_reference
-from dynafs.storage.trees import CHUNKS, TreeWrites
+from dynafs.storage.trees import CHUNKS, KnownSums, TreeWrites
 from dynafs.wire.segments import chunk_id_of
 
 
@@ -117,12 +117,12 @@ class ChunkBatch:
     something is written that no segment entry could bring back after a power cut.
     """
 
-    def __init__(self, index: Index, wall_ms: Callable[[], int]) -> None:
+    def __init__(self, index: Index, wall_ms: Callable[[], int], sums: KnownSums) -> None:
         self._index, self._wall_ms = index, wall_ms
         self.writes = index.batch()
         self.entries: dict[bytes, tuple[bytes, bytes, Body]] = {}
         self.must_sync = False
-        self.trees = TreeWrites(index)
+        self.trees = TreeWrites(index, sums.take())
         self.removed: list[int] = []
         self.sealed: list[int] = []
         self._gone: set[bytes] = set()

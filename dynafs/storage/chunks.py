@@ -30,6 +30,7 @@ from dynafs.storage.marks import DiskMarks
 from dynafs.storage.recovery import indexed_key
 from dynafs.storage.references import decode_reference, encode_reference
 from dynafs.storage.segments import SegmentFiles
+from dynafs.storage.trees import KnownSums
 from dynafs.wire.segments import chunk_id_of, encode_entry_header
 
 log = get_logger()
@@ -51,6 +52,7 @@ class ChunkStore:
         self._wall_ms, self._is_synced = wall_ms, is_synced
         self._loop = asyncio.get_running_loop()
         self._segments = SegmentFiles(disk.segments, segment_size_bytes_max)
+        self._sums = KnownSums(disk.index)
         self._chunks = CommitLane[ChunkWrite]("chunks", disk.worker("chunks"), self._commit_chunks)
 
     def _submit(self, write: ChunkWrite) -> asyncio.Future[None]:
@@ -91,7 +93,7 @@ class ChunkStore:
         return self._submit(DropReference(reference.chunk_id, self._loop.create_future(), reference.upload_id, value))
 
     def _commit_chunks(self, writes: Sequence[ChunkWrite]) -> None:
-        batch = ChunkBatch(self._index, self._wall_ms)
+        batch = ChunkBatch(self._index, self._wall_ms, self._sums)
         # Bad copies go first: a good one that arrives in the same batch must not be taken for one that is here already.
         for write in sorted(writes, key=lambda write: not isinstance(write, Quarantine)):
             batch.fold(write)
@@ -102,6 +104,7 @@ class ChunkStore:
         self._index.apply(batch.writes)
         if (self._is_synced and batch.must_sync) or batch.removed:
             self._index.sync()
+        self._sums.give_back(batch.trees.applied())
         for number in batch.removed:
             # Only now does no durable row of the index lead there any more.
             self._segments.remove(number)

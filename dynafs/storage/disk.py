@@ -92,6 +92,8 @@ class Index(ABC):
 
     #: set by the store: called when the index was opened anew after a failure, before anybody else writes
     on_reopened: Callable[[], object] = staticmethod(lambda: None)
+    #: counts how often the index was opened; what was not synced may be gone after another one
+    opening = 0
 
     @abstractmethod
     def get(self, family: str, key: bytes) -> bytes | None:

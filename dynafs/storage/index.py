@@ -38,8 +38,6 @@ class RocksIndex(Index):
         self._writers = 0
         self._is_broken, self._is_closed, self._retry_at_s = False, False, 0.0
         self._mender: threading.Thread | None = None
-        #: counts how often it was opened; a batch is of one opening
-        self.opening = 0
         self._open()
 
     def _open(self) -> None:

@@ -13,7 +13,7 @@ from dynafs.storage.disk import Disk, Index
 from dynafs.storage.hints import encode_hint, hint_row
 from dynafs.storage.listing import list_records, scan_hints, scan_records
 from dynafs.storage.marks import DiskMarks
-from dynafs.storage.trees import RECORDS, TreeWrites, leaf_rows, listed_digest, tree_sums
+from dynafs.storage.trees import RECORDS, KnownSums, TreeWrites, leaf_rows, listed_digest, tree_sums
 
 _CEILING_KEY = b"clock_ceiling"
 #: Least time between two syncs of records. Under load a sync then serves twice as many writers, which gave a cluster
@@ -57,6 +57,7 @@ class RecordStore:
         #: {key: bytes}: records in the index whose sync failed; hidden until a later sync makes them durable
         self._unsynced: dict[bytes, bytes] = {}
         self._must_sync = False
+        self._sums = KnownSums(disk.index)
         self._resync: asyncio.TimerHandle | None = None
         self._values = CommitLane[_PutValue]("records", disk.worker("records"), self._commit_values, RECORD_INTERVAL_S)
 
@@ -178,7 +179,8 @@ class RecordStore:
         if self._must_sync:
             # While syncs fail nothing more is written: what is neither durable nor forgotten stays bounded.
             self._sync_index()
-        batch, trees = self._index.batch(), TreeWrites(self._index)
+        batch = self._index.batch()
+        trees = TreeWrites(self._index, self._sums.take())
         for write in writes:
             if write.branch is not None:
                 trees.recount(RECORDS, write.branch)
@@ -196,6 +198,7 @@ class RecordStore:
             write.is_applied = True
         if self._is_synced:
             self._sync_index()
+        self._sums.give_back(trees.applied())
 
     def _sync_index(self) -> None:
         self._must_sync = True

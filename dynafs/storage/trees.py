@@ -28,11 +28,32 @@ _STATE_KEY, _STATE = b"trees", b"1"
 _BUILD_ROWS = 1000
 
 
+class KnownSums:
+    """Sums of one tree as the index has them, which spare looking there. Between two batches only: while one is under
+    way nothing is known, so a failed write, or an index that was opened anew, leaves nothing wrong behind."""
+
+    def __init__(self, index: Index) -> None:
+        self._index, self._opening = index, index.opening
+        #: {row of `trees`: sum}
+        self._sums: dict[bytes, int] = {}
+
+    def take(self) -> dict[bytes, int]:
+        """Return what is known, for a batch that was begun."""
+        sums = self._sums if self._opening == self._index.opening else {}
+        self._sums, self._opening = {}, self._index.opening
+        return sums
+
+    def give_back(self, sums: dict[bytes, int]) -> None:
+        """What is known after the batch."""
+        self._sums = sums
+
+
 class TreeWrites:
     """What one batch of writes does to the trees."""
 
-    def __init__(self, index: Index) -> None:
-        self._index = index
+    def __init__(self, index: Index, known: dict[bytes, int] | None = None) -> None:
+        """known: {row of `trees`: sum} as the index has it."""
+        self._index, self._known = index, {} if known is None else known
         #: {row of `trees`: sum}
         self._sums: dict[bytes, int] = {}
         #: {row of `by_partition`: digest}, {chunk id: whether it is here}: as of this batch
@@ -78,7 +99,13 @@ class TreeWrites:
         self._sums[row] ^= change
 
     def _stored(self, row: bytes) -> int:
-        return int.from_bytes(self._index.get("trees", row) or b"", "big")
+        total = self._known.get(row)
+        return int.from_bytes(self._index.get("trees", row) or b"", "big") if total is None else total
+
+    def applied(self) -> dict[bytes, int]:
+        """Return what is known now that this was applied."""
+        self._known |= self._sums
+        return self._known
 
     def write_to(self, batch: Batch) -> None:
         """Add the outcome to the batch that writes the records or chunks themselves."""
