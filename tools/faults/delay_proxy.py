@@ -22,7 +22,9 @@ class DelayProxy:
         except OSError:
             writer.close()
             return
-        await asyncio.gather(self._forward(reader, other_writer), self._forward(other_reader, writer))
+        # When the check is over connections are cancelled; asyncio's own callback would print a traceback for each.
+        with suppress(asyncio.CancelledError):
+            await asyncio.gather(self._forward(reader, other_writer), self._forward(other_reader, writer))
 
     async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         loop = asyncio.get_running_loop()
