@@ -63,11 +63,11 @@ class TreeWrites:
     def set_record(self, key: bytes, data: bytes) -> None:
         """A record becomes these bytes; none when it goes."""
         place = file_hash(key)
-        row = place[:_PLACE_SIZE_BYTES] + key
+        row = _listing_row(key, place)
         before = self._digests[row] if row in self._digests else self._index.get("by_partition", row) or b""
         after = self._digests[row] = record_digest(data)
         if before != after:
-            self._change(RECORDS, leaf_of(place), _record_item(place, before) ^ _record_item(place, after))
+            self._change(RECORDS, leaf_of(place), _item(RECORDS, place, before) ^ _item(RECORDS, place, after))
 
     def set_chunk(self, chunk_id: bytes, *, is_here: bool) -> None:
         """A chunk comes or goes, or nothing changes."""
@@ -76,7 +76,7 @@ class TreeWrites:
             before = self._index.get("chunks", chunk_id) is not None
         self._present[chunk_id] = is_here
         if before != is_here:
-            self._change(CHUNKS, leaf_of(chunk_id), _chunk_item(chunk_id))
+            self._change(CHUNKS, leaf_of(chunk_id), _item(CHUNKS, chunk_id))
 
     def recount(self, kind: str, branch: int) -> None:
         """Make a branch and its leaves what the index holds, as of before this batch."""
@@ -84,7 +84,7 @@ class TreeWrites:
         for leaf in range(first, first + BRANCH_LEAVES):
             right = 0
             for row, digest in leaf_rows(self._index, kind, leaf, b""):
-                right ^= _chunk_item(row) if kind == CHUNKS else _record_item(file_hash(row), digest)
+                right ^= _item(kind, _place(kind, row), digest)
             total ^= right
             self._xor(_leaf_row(kind, leaf), right ^ self._stored(_leaf_row(kind, leaf)))
         self._xor(_branch_row(kind, branch), total ^ self._stored(_branch_row(kind, branch)))
@@ -142,14 +142,14 @@ def leaf_rows(index: Index, kind: str, leaf: int, after: bytes) -> Iterator[tupl
         )
         yield from ((chunk_id, b"") for chunk_id, _ in rows)
         return
-    start = file_hash(after)[:_PLACE_SIZE_BYTES] + after + b"\0" if after else prefix
+    start = _listing_row(after) + b"\0" if after else prefix
     for row, digest in takewhile(lambda row: row[0].startswith(prefix), index.scan("by_partition", start)):
         yield row[_PLACE_SIZE_BYTES:], digest
 
 
 def listed_digest(index: Index, key: bytes) -> bytes:
     """Return by which digest the trees know a record, empty when they do not."""
-    return index.get("by_partition", file_hash(key)[:_PLACE_SIZE_BYTES] + key) or b""
+    return index.get("by_partition", _listing_row(key)) or b""
 
 
 def build_trees(index: Index) -> None:
@@ -169,12 +169,13 @@ def _build(index: Index, kind: str) -> None:
     sums: dict[bytes, int] = {}
     digests: list[tuple[str, bytes, bytes]] = []
     for key, data in index.scan(kind, b""):
-        place = key if kind == CHUNKS else file_hash(key)
-        item = _chunk_item(key) if kind == CHUNKS else _record_item(place, record_digest(data))
+        place = _place(kind, key)
+        digest = record_digest(data) if kind == RECORDS else b""
+        item = _item(kind, place, digest)
         for row in (_leaf_row(kind, leaf_of(place)), _branch_row(kind, leaf_of(place) // BRANCH_LEAVES)):
             sums[row] = sums.get(row, 0) ^ item
         if kind == RECORDS:
-            digests.append(("by_partition", place[:_PLACE_SIZE_BYTES] + key, record_digest(data)))
+            digests.append(("by_partition", _listing_row(key, place), digest))
             if len(digests) == _BUILD_ROWS:
                 _apply(index, digests)
                 digests = []
@@ -211,11 +212,19 @@ def _branch_row(kind: str, branch: int) -> bytes:
     return _KINDS[kind] + _BRANCH + branch.to_bytes(2, "big")
 
 
-def _record_item(place: bytes, digest: bytes) -> int:
-    """Return what one record adds: it stands for key and contents together."""
+def _listing_row(key: bytes, place: bytes | None = None) -> bytes:
+    """Return a record's row of `by_partition`. place: its key's hash, if that is known."""
+    return (place or file_hash(key))[:_PLACE_SIZE_BYTES] + key
+
+
+def _place(kind: str, key: bytes) -> bytes:
+    """Return the hash by which something falls into a leaf; a chunk is named by its own."""
+    return key if kind == CHUNKS else file_hash(key)
+
+
+def _item(kind: str, place: bytes, digest: bytes = b"") -> int:
+    """Return what one record adds, key and contents together, nothing without contents; or one chunk, a part of its id
+    that does not choose its leaf."""
+    if kind == CHUNKS:
+        return int.from_bytes(place[-SUM_SIZE_BYTES:], "big")
     return int.from_bytes(blake3(place + digest).digest(SUM_SIZE_BYTES), "big") if digest else 0
-
-
-def _chunk_item(chunk_id: bytes) -> int:
-    """Return what one chunk adds: a part of its id that does not choose its leaf."""
-    return int.from_bytes(chunk_id[-SUM_SIZE_BYTES:], "big")

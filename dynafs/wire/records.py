@@ -10,15 +10,14 @@ from typing import TypeVar
 
 import msgspec
 from blake3 import blake3
-from crc32c import crc32c
 
 from dynafs.errors import RemoteProtocolError
 from dynafs.files.version import EMPTY, Record, Version
+from dynafs.wire.seal import seal, unseal
 
 RECORD_FORMAT = 1
 #: A record holds a few versions of at most an inline file or a manifest each.
 RECORD_SIZE_BYTES_MAX = 8 << 20
-_PREFIX_SIZE_BYTES = 5
 
 T = TypeVar("T")
 _Plain = tuple[dict[str, int], list[Version]]
@@ -31,7 +30,7 @@ def encode_record(record: Record) -> bytes:
     """Return the canonical bytes of a record; empty for a record that says nothing."""
     if not record.context:
         return b""
-    return _sealed(_encoder.encode((record.context, record.versions)))
+    return seal(RECORD_FORMAT, _encoder.encode((record.context, record.versions)))
 
 
 def decode_record(data: bytes | bytearray | memoryview) -> Record:
@@ -44,7 +43,7 @@ def decode_record(data: bytes | bytearray | memoryview) -> Record:
 
 def encode_version(version: Version) -> bytes:
     """Return one version alone, sealed like a record."""
-    return _sealed(_encoder.encode(version))
+    return seal(RECORD_FORMAT, _encoder.encode(version))
 
 
 def decode_version(data: bytes | bytearray | memoryview) -> Version:
@@ -57,19 +56,8 @@ def record_digest(data: bytes) -> bytes:
     return blake3(data).digest(16) if data else b""
 
 
-def _sealed(payload: bytes) -> bytes:
-    return b"%c%s%s" % (RECORD_FORMAT, crc32c(payload).to_bytes(4, "big"), payload)
-
-
 def _decode(decoder: msgspec.msgpack.Decoder[T], data: bytes | bytearray | memoryview) -> T:
-    if len(data) > RECORD_SIZE_BYTES_MAX or len(data) < _PREFIX_SIZE_BYTES:
-        raise RemoteProtocolError(f"a record of {len(data)} bytes")
-    view = memoryview(data)
-    if view[0] != RECORD_FORMAT:
-        raise RemoteProtocolError(f"record format {view[0]}, this node reads {RECORD_FORMAT}")
-    payload = view[_PREFIX_SIZE_BYTES:]
-    if crc32c(payload) != int.from_bytes(view[1:_PREFIX_SIZE_BYTES], "big"):
-        raise RemoteProtocolError("a record fails its checksum")
+    payload = unseal(data, RECORD_FORMAT, "record", RECORD_SIZE_BYTES_MAX)
     try:
         return decoder.decode(payload)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:

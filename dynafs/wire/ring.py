@@ -11,17 +11,16 @@ import array
 import sys
 
 import msgspec
-from crc32c import crc32c
 
 from dynafs.errors import RemoteProtocolError, RingError
 from dynafs.ring import PARTITION_COUNT_MAX, Member, Ring
 from dynafs.ring.change import Change, Kind
 from dynafs.ring.transition import RingState, Step
+from dynafs.wire.seal import seal, unseal
 
 STATE_FORMAT = 1
 STATE_SIZE_BYTES_MAX = 4 << 20
 MEMBERS_MAX = 4096
-_PREFIX_SIZE_BYTES = 5
 _OWNER_SIZE_BYTES = 2
 
 
@@ -50,20 +49,12 @@ def encode_ring_state(state: RingState) -> bytes:
     rings = [state.ring] if state.next_ring is None else [state.ring, state.next_ring]
     staged = [(one.kind, one.node, one.by, one.weight, one.zone) for one in state.staged]
     packed = _PackedState(state.version, state.step, state.epoch_max, [_pack(ring) for ring in rings], staged)
-    payload = msgspec.msgpack.encode(packed)
-    return b"%c%s%s" % (STATE_FORMAT, crc32c(payload).to_bytes(4, "big"), payload)
+    return seal(STATE_FORMAT, msgspec.msgpack.encode(packed))
 
 
 def decode_ring_state(data: bytes | bytearray | memoryview) -> RingState:
     """Return the state; raise RemoteProtocolError when the bytes are damaged, too many, or no possible state."""
-    if not _PREFIX_SIZE_BYTES <= len(data) <= STATE_SIZE_BYTES_MAX:
-        raise RemoteProtocolError(f"a ring state of {len(data)} bytes")
-    view = memoryview(data)
-    if view[0] != STATE_FORMAT:
-        raise RemoteProtocolError(f"ring state format {view[0]}, this node reads {STATE_FORMAT}")
-    payload = view[_PREFIX_SIZE_BYTES:]
-    if crc32c(payload) != int.from_bytes(view[1:_PREFIX_SIZE_BYTES], "big"):
-        raise RemoteProtocolError("a ring state fails its checksum")
+    payload = unseal(data, STATE_FORMAT, "ring state", STATE_SIZE_BYTES_MAX)
     try:
         packed = _decoder.decode(payload)
         rings = [_unpack(ring) for ring in packed.rings]
