@@ -150,8 +150,13 @@ class Store(Protocol):
         """
         ...
 
-    async def scan_leaf(self, kind: str, leaf: int, after: bytes, limit: int) -> list[tuple[bytes, bytes]]:
-        """Return what a leaf stands for, behind an item: (key, digest) of records, or (chunk id, nothing)."""
+    async def scan_leaves(
+        self, kind: str, leaves: Sequence[int], after: bytes, limit: int
+    ) -> list[tuple[bytes, bytes]]:
+        """Return what leaves, ascending, stand for: (key, digest) of records, or (chunk id, nothing).
+
+        In the first of them: behind an item.
+        """
         ...
 
     def listed_digest(self, key: bytes) -> bytes:

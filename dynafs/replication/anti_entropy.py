@@ -4,7 +4,8 @@ Problem: what a node missed while it was away, or lost with its disk, must come 
 finding out that nothing is missing must cost next to nothing, however much is stored.
 
 Rule: at every interval, and soon after a peer came up, a node compares the roots of the partitions it shares with each
-other owner, then the leaves under roots that differ, then what those leaves stand for. Records are merged both ways.
+other owner, then the branches and leaves under roots that differ, then, many leaves at once, what those stand for.
+Records are merged both ways.
 A chunk that another owner lacks is given by the first owner that has it, if a version that uses it still stands. When a
 leaf differs and what it stands for does not, the tree is wrong, and its branch is counted again. Now and then all
 branches are counted again, and every record is looked up in its tree.
@@ -23,11 +24,11 @@ from dynafs.errors import DynafsError
 from dynafs.observe.events import get_logger
 from dynafs.ports import Clock, Store
 from dynafs.replication.exchange import LeafExchange
-from dynafs.replication.giving import RATE_BYTES_PER_S_MAX
+from dynafs.replication.giving import RATE_BYTES_PER_S_MAX, ChunkGiver
 from dynafs.replication.job import Job
-from dynafs.replication.reach import Reach
+from dynafs.replication.reach import Merge, Reach
 from dynafs.ring import BRANCH_LEAVES, LEAF_COUNT, leaves_per_partition
-from dynafs.wire.messages import TREE_KINDS, CompareTrees, Differing
+from dynafs.wire.messages import LEAVES_MAX, TREE_KINDS, CompareTrees, Differing
 from dynafs.wire.records import record_digest
 from dynafs.wire.rows import ROWS_MAX
 
@@ -44,19 +45,22 @@ class AntiEntropy:
         self,
         reach: Reach,
         store: Store,
-        exchange: LeafExchange,
+        merge: Merge,
+        giver: ChunkGiver,
         clock: Clock,
         *,
         interval_s: float,
         after_return_s: float,
         rebuild_interval_s: float,
     ) -> None:
-        self._reach, self._store, self._exchange, self._clock = reach, store, exchange, clock
+        """merge: makes a record of a peer part of what is held here."""
+        self._reach, self._store, self._clock = reach, store, clock
         self._after_return_s, self._rebuild_interval_s = after_return_s, rebuild_interval_s
         self._root_leaves = leaves_per_partition(reach.ring.partition_count)
         self._rebuild_due_s = clock.monotonic_s() + rebuild_interval_s
-        self.job = exchange.job = Job("anti-entropy", self._run, clock, interval_s)
+        self.job = Job("anti-entropy", self._run, clock, interval_s)
         self.job.status.bytes_per_s_max = RATE_BYTES_PER_S_MAX
+        self._exchange = LeafExchange(self.job, reach, store, merge, giver)
 
     def on_peer_up(self) -> None:
         """Compare soon: a peer may have missed something."""
@@ -69,37 +73,27 @@ class AntiEntropy:
             self._rebuild_due_s = self._clock.monotonic_s() + self._rebuild_interval_s
         self._exchange.begin()
         for kind in TREE_KINDS:
-            for root, nodes in sorted((await self._differing_roots(kind)).items()):
-                await self._descend(kind, root, nodes)
+            differing: dict[int, list[str]] = {}
+            for node in self._reach.others:
+                if self._reach.is_up(node):
+                    for leaf in await self._differing_leaves(kind, node):
+                        differing.setdefault(leaf, []).append(node)
+            leaves = sorted(differing)
+            for start in range(0, len(leaves), LEAVES_MAX):
+                await job.step()
+                await self._exchange.mend(kind, {leaf: differing[leaf] for leaf in leaves[start : start + LEAVES_MAX]})
 
-    async def _differing_roots(self, kind: str) -> dict[int, list[str]]:
-        """Return {first leaf of a partition: peers that hold it otherwise}, of partitions that both own."""
-        roots: dict[int, list[str]] = {}
-        for node in self._reach.others:
-            if self._reach.is_up(node):
-                owned = enumerate(self._reach.ring.owners)
-                shared = [p * self._root_leaves for p, owners in owned if node in owners and self._reach.me in owners]
-                for root in await self._differing(kind, node, shared, self._root_leaves):
-                    roots.setdefault(root, []).append(node)
-        return roots
-
-    async def _descend(self, kind: str, root: int, nodes: Sequence[str]) -> None:
-        """Find the leaves of a partition that differ by now, and mend them."""
-        leaves: dict[int, list[str]] = {}
-        for node in nodes:
-            firsts, span = [root], self._root_leaves
-            for finer in (BRANCH_LEAVES, 1):
-                if finer < span:
-                    inner = [leaf for first in firsts for leaf in range(first, first + span, finer)]
-                    firsts, span = await self._differing(kind, node, inner, finer), finer
-            for leaf in firsts:
-                leaves.setdefault(leaf, []).append(node)
-        for leaf, its_nodes in sorted(leaves.items()):
-            await self.job.step()
-            try:
-                await self._exchange.mend(kind, leaf, its_nodes)
-            except DynafsError as error:
-                self.job.note(error)
+    async def _differing_leaves(self, kind: str, node: str) -> list[int]:
+        """Return the leaves that a peer holds otherwise, of partitions that both own."""
+        owned = enumerate(self._reach.ring.owners)
+        firsts = [p * self._root_leaves for p, owners in owned if node in owners and self._reach.me in owners]
+        span = self._root_leaves
+        firsts = await self._differing(kind, node, firsts, span)
+        for finer in (BRANCH_LEAVES, 1):
+            if finer < span:
+                inner = [leaf for first in firsts for leaf in range(first, first + span, finer)]
+                firsts, span = await self._differing(kind, node, inner, finer), finer
+        return firsts
 
     async def _differing(self, kind: str, node: str, firsts: Sequence[int], span: int) -> list[int]:
         found: list[int] = []

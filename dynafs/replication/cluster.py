@@ -14,7 +14,6 @@ from dynafs.replication.chunks import ChunkKeeper
 from dynafs.replication.collection import Collector
 from dynafs.replication.commit import Committer
 from dynafs.replication.compaction import Compactor
-from dynafs.replication.exchange import LeafExchange
 from dynafs.replication.explain import Explainer
 from dynafs.replication.files import FileReader
 from dynafs.replication.giving import ChunkGiver
@@ -113,8 +112,7 @@ class Replication:
         reaper = self.replica.reaper = Reaper(self.reach, store, clock, healing.tombstone_grace_s)
         giver = ChunkGiver(self.reach, self.files, self.chunks)
         self.anti_entropy = AntiEntropy(
-            self.reach, store,
-            LeafExchange(self.reach, store, partial(self.replica.merge_record, is_old=True), giver), clock,
+            self.reach, store, partial(self.replica.merge_record, is_old=True), giver, clock,
             interval_s=healing.anti_entropy_interval_s, after_return_s=healing.anti_entropy_after_return_s,
             rebuild_interval_s=healing.tree_rebuild_interval_s,
         )  # fmt: skip

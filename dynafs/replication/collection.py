@@ -20,8 +20,6 @@ Tested in the simulator: after every run exactly the chunks of living versions a
 import asyncio
 from collections.abc import Callable
 
-import msgspec
-
 from dynafs.errors import DynafsError
 from dynafs.observe import metrics
 from dynafs.observe.events import get_logger
@@ -31,9 +29,8 @@ from dynafs.replication.job import Job
 from dynafs.replication.last_look import LastLook
 from dynafs.replication.reach import Reach
 from dynafs.replication.references import is_within
+from dynafs.replication.standing import UploadFinder
 from dynafs.ring import file_hash
-from dynafs.wire.messages import FindUploads, Standing
-from dynafs.wire.rows import ROWS_MAX
 
 log = get_logger()
 
@@ -41,8 +38,6 @@ log = get_logger()
 PAGE_REFERENCES = 512
 #: References waiting for their second check; more wait for a later round.
 DEAD_MAX = 100_000
-
-_Upload = tuple[bytes, bytes]
 
 
 class Collector:
@@ -62,7 +57,8 @@ class Collector:
         self._reach, self._store, self._handoff, self._clock = reach, store, handoff, clock
         self._age_ms, self._grace_s = 1000 * reference_age_s, grace_s
         self.job = Job("collection", self._collect, clock, interval_s)
-        self._last_look = LastLook(reach, store, self._find, self.job)
+        self._finder = UploadFinder(reach, self.job.note)
+        self._last_look = LastLook(reach, store, self._finder, self.job)
         #: set by the composition root: told that chunks went
         self.on_collected: Callable[[float], None] = lambda _: None
         #: {reference: monotonic seconds when nothing was found to stand behind it}
@@ -91,12 +87,12 @@ class Collector:
 
     async def _judge(self, due: list[Reference], still_dead: dict[Reference, float]) -> None:
         """Keep, confirm, remember or drop references that are due."""
-        standing = await self._find(list(dict.fromkeys((one.key, one.upload_id) for one in due)))
+        known = await self._finder.find(((one.key, one.upload_id) for one in due), self._reach.keepers)
         now_s, over = self._clock.monotonic_s(), list[Reference]()
         for one in due:
-            found = standing[one.key, one.upload_id]
+            found = known.holders[one.key, one.upload_id]
             first_s = self._dead.get(one, now_s)
-            if found is None:
+            if (one.key, one.upload_id) in known.unsure:
                 if one in self._dead:
                     still_dead[one] = first_s
                 continue
@@ -138,29 +134,3 @@ class Collector:
         if self._store.chunk_state(reference.chunk_id) == "missing":
             metrics.chunks_collected.inc()
             log.debug("chunk.collected", chunk=reference.chunk_id.hex())
-
-    async def _find(self, uploads: list[_Upload]) -> dict[_Upload, list[str] | None]:
-        """Return {upload: nodes where it stands}; None while a node that may hold it does not answer."""
-        asked: dict[str, list[_Upload]] = {}
-        for upload in uploads:
-            for node in self._reach.keepers(file_hash(upload[0])):
-                asked.setdefault(node, []).append(upload)
-        holders: dict[_Upload, list[str]] = {upload: [] for upload in uploads}
-        silent: dict[_Upload, None] = {}
-        for node, its_uploads in asked.items():
-            for start in range(0, len(its_uploads), ROWS_MAX):
-                some = its_uploads[start : start + ROWS_MAX]
-                try:
-                    rows = await self._ask(node, some)
-                except DynafsError as error:
-                    self.job.note(error)
-                    silent.update(dict.fromkeys(some))
-                else:
-                    for row in rows:
-                        holders[some[row]].append(node)
-        return {upload: None if upload in silent else nodes for upload, nodes in holders.items()}
-
-    async def _ask(self, node: str, uploads: list[_Upload]) -> list[int]:
-        answer = await self._reach.ask(node, FindUploads(), msgspec.msgpack.encode(uploads))
-        assert isinstance(answer.message, Standing)
-        return [row for row in answer.message.rows if 0 <= row < len(uploads)]

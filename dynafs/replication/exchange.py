@@ -1,10 +1,8 @@
-"""The exchange: what two nodes do about a leaf of their trees that differs."""
+"""The exchange: what nodes do about leaves of their trees that differ."""
 
 import asyncio
-from collections.abc import Sequence
-from typing import NamedTuple
-
-import msgspec
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from dynafs.errors import DynafsError
 from dynafs.observe import metrics
@@ -12,17 +10,9 @@ from dynafs.ports import Reference, Store
 from dynafs.replication.giving import ChunkGiver, Lack
 from dynafs.replication.job import Job
 from dynafs.replication.reach import Merge, Reach
-from dynafs.ring import BRANCH_LEAVES, file_hash
-from dynafs.wire.messages import (
-    ConfirmReferences,
-    FindUploads,
-    LeafRows,
-    ReadLeaf,
-    ReadRecord,
-    RecordReply,
-    Standing,
-    StoreRecord,
-)
+from dynafs.replication.standing import Upload, UploadFinder
+from dynafs.ring import BRANCH_LEAVES, file_hash, leaf_of
+from dynafs.wire.messages import ConfirmReferences, LeafRows, ReadLeaves, ReadRecord, RecordReply, StoreRecord
 from dynafs.wire.records import record_digest
 from dynafs.wire.rows import ROWS_MAX, checked_rows
 
@@ -30,148 +20,183 @@ from dynafs.wire.rows import ROWS_MAX, checked_rows
 REFERENCES_MAX = 64
 #: Uploads whose fate is remembered for the length of a run.
 FATES_MAX = 10_000
+#: Records that are brought together at once.
+RECORDS_AT_ONCE = 16
 
-_Upload = tuple[bytes, bytes]
+_Rows = dict[bytes, bytes]
 
 
-class _Leaf(NamedTuple):
-    kind: str
-    leaf: int
-    #: {item: digest} here, {node: {item: digest}} at the peers that answered
-    own: dict[bytes, bytes]
-    theirs: dict[str, dict[bytes, bytes]]
+@dataclass(slots=True)
+class _Leaf:
+    """{item: digest} here, and {node: {item: digest}} at the peers that hold it otherwise and have told."""
+
+    own: _Rows = field(default_factory=dict)
+    theirs: dict[str, _Rows] = field(default_factory=dict)
 
 
 class LeafExchange:
     """Mends leaves on behalf of one node."""
 
-    #: set by who mends
-    job: Job
-
-    def __init__(self, reach: Reach, store: Store, merge: Merge, giver: ChunkGiver) -> None:
+    def __init__(self, job: Job, reach: Reach, store: Store, merge: Merge, giver: ChunkGiver) -> None:
         """merge: makes a record of a peer part of what is held here."""
-        self._reach, self._store, self._merge, self._giver = reach, store, merge, giver
-        #: {(key, upload id): whether a version stands}
-        self._fates: dict[_Upload, bool] = {}
+        self._job, self._reach, self._store, self._merge, self._giver = job, reach, store, merge, giver
+        self._finder = UploadFinder(reach, job.note)
+        self._records = asyncio.Semaphore(RECORDS_AT_ONCE)
+        #: {upload: whether a version stands}
+        self._fates: dict[Upload, bool] = {}
 
     def begin(self) -> None:
         """Forget what was learned in an earlier run."""
         self._fates.clear()
 
-    async def mend(self, kind: str, number: int, nodes: Sequence[str]) -> None:
-        """Bring a leaf here and at peers together. Raises DynafsError; what did not work is found again next time."""
-        leaf = _Leaf(kind, number, await self._own_rows(kind, number), {})
-        for node in nodes:
-            try:
-                leaf.theirs[node] = await self._rows(node, kind, number)
-            except DynafsError as error:
-                self.job.note(error)
-        if leaf.theirs and all(rows == leaf.own for rows in leaf.theirs.values()):
-            await self._store.recount_branch(kind, number // BRANCH_LEAVES)
-        elif kind == "records":
-            await self._mend_records(leaf)
+    async def mend(self, kind: str, differing: Mapping[int, Sequence[str]]) -> None:
+        """Bring leaves here and at peers together, as far as it goes now; the rest is found again next time.
+
+        differing: {leaf: peers that hold it otherwise}, at most LEAVES_MAX of them.
+        """
+        leaves = {leaf: _Leaf() for leaf in sorted(differing)}
+        for leaf, rows in (await self._own_rows(kind, list(leaves))).items():
+            leaves[leaf].own = rows
+        asked: dict[str, list[int]] = {}
+        for leaf in leaves:
+            for node in differing[leaf]:
+                asked.setdefault(node, []).append(leaf)
+        await asyncio.gather(*(self._learn(node, kind, some, leaves) for node, some in asked.items()))
+        await self._recount(kind, leaves)
+        if kind == "records":
+            await asyncio.gather(*(self._mend_records(leaf) for leaf in leaves.values()))
         else:
-            await self._mend_chunks(leaf)
+            await self._mend_chunks(leaves.values())
 
-    async def _own_rows(self, kind: str, leaf: int) -> dict[bytes, bytes]:
-        rows: dict[bytes, bytes] = {}
-        after = b""
-        while page := await self._store.scan_leaf(kind, leaf, after, ROWS_MAX):
-            rows.update(page)
-            after = page[-1][0]
-        return rows
+    async def _own_rows(self, kind: str, numbers: Sequence[int]) -> dict[int, _Rows]:
+        found: dict[int, _Rows] = {number: {} for number in numbers}
+        after, is_end = b"", False
+        while not is_end:
+            page = await self._store.scan_leaves(kind, numbers, after, ROWS_MAX)
+            numbers, after = _sort_into(found, kind, page)
+            is_end = len(page) < ROWS_MAX
+        return found
 
-    async def _rows(self, node: str, kind: str, leaf: int) -> dict[bytes, bytes]:
-        rows: dict[bytes, bytes] = {}
-        after = b""
-        while True:
-            answer = await self._reach.ask(node, ReadLeaf(kind, leaf, after), is_bulk=True)
-            assert isinstance(answer.message, LeafRows)
-            page = checked_rows(bytes(answer.body), "item and digest")
-            rows.update(page)
-            if answer.message.is_end or not page:
-                return rows
-            after = page[-1][0]
+    async def _learn(self, node: str, kind: str, numbers: Sequence[int], leaves: Mapping[int, _Leaf]) -> None:
+        found: dict[int, _Rows] = {number: {} for number in numbers}
+        after, is_end = b"", False
+        try:
+            while not is_end:
+                answer = await self._reach.ask(node, ReadLeaves(kind, tuple(numbers), after), is_bulk=True)
+                assert isinstance(answer.message, LeafRows)
+                page = checked_rows(bytes(answer.body), "item and digest")
+                numbers, after = _sort_into(found, kind, page)
+                is_end = answer.message.is_end or not page
+        except DynafsError as error:
+            self._job.note(error)
+        else:
+            for number, rows in found.items():
+                leaves[number].theirs[node] = rows
+
+    async def _recount(self, kind: str, leaves: Mapping[int, _Leaf]) -> None:
+        """Leaves that stand for the same but differ: a tree is wrong, perhaps the one here."""
+        wrong = [
+            number // BRANCH_LEAVES
+            for number, leaf in leaves.items()
+            if leaf.theirs and all(rows == leaf.own for rows in leaf.theirs.values())
+        ]
+        for branch in dict.fromkeys(wrong):
+            try:
+                await self._store.recount_branch(kind, branch)
+            except DynafsError as error:
+                self._job.note(error)
 
     async def _mend_records(self, leaf: _Leaf) -> None:
         # First take over what all others know, then tell them: so nobody is told twice.
-        for node, rows in leaf.theirs.items():
-            for key, digest in rows.items():
-                if leaf.own.get(key) != digest:
-                    await self._take_over(node, key)
+        await asyncio.gather(
+            *(
+                self._take_over(node, key)
+                for node, rows in leaf.theirs.items()
+                for key, digest in rows.items()
+                if leaf.own.get(key) != digest and node in self._reach.owners(file_hash(key))
+            )
+        )
+        telling = []
         for node, rows in leaf.theirs.items():
             for key in leaf.own | rows:
                 data = self._store.read_record(key)
                 if data and record_digest(data) != rows.get(key):
-                    await self._tell(node, key, data)
+                    telling.append(self._tell(node, key, data))
+        await asyncio.gather(*telling)
 
     async def _take_over(self, node: str, key: bytes) -> None:
-        if node not in self._reach.owners(file_hash(key)):
-            return
-        try:
-            answer = await self._reach.ask(node, ReadRecord(key, whole=True))
-            assert isinstance(answer.message, RecordReply)
-            if answer.body:
-                await self._merge(key, bytes(answer.body))
-        except DynafsError as error:
-            self.job.note(error)
+        async with self._records:
+            try:
+                answer = await self._reach.ask(node, ReadRecord(key, whole=True))
+                assert isinstance(answer.message, RecordReply)
+                if answer.body:
+                    await self._merge(key, bytes(answer.body))
+            except DynafsError as error:
+                self._job.note(error)
 
     async def _tell(self, node: str, key: bytes, data: bytes) -> None:
-        try:
-            await self._reach.ask(node, StoreRecord(key), data)
-        except DynafsError as error:
-            self.job.note(error)
-        else:
-            self.job.status.mended += 1
-            metrics.records_repaired.inc()
+        async with self._records:
+            try:
+                await self._reach.ask(node, StoreRecord(key), data)
+            except DynafsError as error:
+                self._job.note(error)
+            else:
+                self._job.status.mended += 1
+                metrics.records_repaired.inc()
 
-    async def _mend_chunks(self, leaf: _Leaf) -> None:
-        for chunk_id in leaf.own:
-            lacking = [node for node, rows in leaf.theirs.items() if chunk_id not in rows]
-            if lacking and self._is_giver(chunk_id, lacking):
-                try:
-                    await self._give(chunk_id, lacking)
-                except DynafsError as error:
-                    self.job.note(error)
+    async def _mend_chunks(self, leaves: Iterable[_Leaf]) -> None:
+        lacks: dict[bytes, list[str]] = {}
+        for leaf in leaves:
+            for chunk_id in leaf.own:
+                lacking = [node for node, rows in leaf.theirs.items() if chunk_id not in rows]
+                if lacking and self._is_giver(chunk_id, lacking):
+                    lacks[chunk_id] = lacking
+        references = await self._standing(list(lacks)) if lacks else {}
+        for chunk_id, nodes in lacks.items():
+            try:
+                await self._give(chunk_id, nodes, references.get(chunk_id, ()))
+            except DynafsError as error:
+                self._job.note(error)
 
     def _is_giver(self, chunk_id: bytes, lacking: Sequence[str]) -> bool:
         """Return whether no owner before this one, that is up, has the chunk."""
         able = (node for node in self._reach.owners(chunk_id) if self._reach.is_up(node) and node not in lacking)
         return next(able, None) == self._reach.me
 
-    async def _give(self, chunk_id: bytes, lacking: Sequence[str]) -> None:
-        references = await self._standing(chunk_id)
+    async def _give(self, chunk_id: bytes, lacking: Sequence[str], references: Sequence[Reference]) -> None:
         for node in lacking if references else ():
             first = references[0]
             lack = Lack(node, chunk_id, first.upload_id, first.key)
-            await self._giver.give(self.job, lack, self._store.chunk_size_bytes(chunk_id))
+            await self._giver.give(self._job, lack, self._store.chunk_size_bytes(chunk_id))
             for other in references[1:]:
                 await self._reach.ask(node, ConfirmReferences(chunk_id, other.upload_id, other.key))
 
-    async def _standing(self, chunk_id: bytes) -> list[Reference]:
-        """Return references to a chunk that a version stands behind."""
-        references = await self._store.references_to([chunk_id], REFERENCES_MAX)
-        unknown = dict.fromkeys((one.key, one.upload_id) for one in references)
-        await self._learn_fates([upload for upload in unknown if upload not in self._fates])
-        return [one for one in references if self._fates.get((one.key, one.upload_id))]
-
-    async def _learn_fates(self, uploads: list[_Upload]) -> None:
-        """Ask the owners of files, all at once, whether these uploads are versions they hold."""
+    async def _standing(self, chunk_ids: Sequence[bytes]) -> dict[bytes, list[Reference]]:
+        """Return {chunk id: references to it that a version stands behind}, as far as the owners of files tell."""
+        references = await self._store.references_to(chunk_ids, REFERENCES_MAX)
         if len(self._fates) >= FATES_MAX:
             self._fates.clear()
-        self._fates |= dict.fromkeys(uploads, False)
-        asked: dict[str, list[_Upload]] = {}
-        for upload in uploads:
-            for node in self._reach.owners(file_hash(upload[0])):
-                if self._reach.is_up(node):
-                    asked.setdefault(node, []).append(upload)
-        questions = [self._reach.ask(node, FindUploads(), msgspec.msgpack.encode(its)) for node, its in asked.items()]
-        answers = await asyncio.gather(*questions, return_exceptions=True)
-        for its, answer in zip(asked.values(), answers, strict=True):
-            if isinstance(answer, DynafsError):
-                self.job.note(answer)
-            elif isinstance(answer, BaseException):
-                raise answer
-            else:
-                assert isinstance(answer.message, Standing)
-                self._fates |= {its[row]: True for row in answer.message.rows if 0 <= row < len(its)}
+        unknown = {(one.key, one.upload_id): None for one in references}.keys() - self._fates.keys()
+        found = await self._finder.find(sorted(unknown), self._owners_up)
+        self._fates |= {upload: bool(nodes) for upload, nodes in found.holders.items()}
+        standing: dict[bytes, list[Reference]] = {}
+        for one in references:
+            if self._fates.get((one.key, one.upload_id)):
+                standing.setdefault(one.chunk_id, []).append(one)
+        return standing
+
+    def _owners_up(self, hash_bytes: bytes) -> list[str]:
+        return [node for node in self._reach.owners(hash_bytes) if self._reach.is_up(node)]
+
+
+def _sort_into(found: Mapping[int, _Rows], kind: str, page: Sequence[tuple[bytes, bytes]]) -> tuple[list[int], bytes]:
+    """Put items of a page into their leaves; return which leaves to ask for next, behind which item.
+
+    Items of leaves that nobody asked for are left out.
+    """
+    number = -1
+    for item, digest in page:
+        number = leaf_of(file_hash(item) if kind == "records" else item)
+        if number in found:
+            found[number][item] = digest
+    return [leaf for leaf in found if leaf >= number], page[-1][0] if page else b""

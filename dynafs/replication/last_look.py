@@ -8,7 +8,7 @@ while an owner is silent, or knows more than can be judged at once, nothing goes
 """
 
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 
 import msgspec
 
@@ -16,6 +16,7 @@ from dynafs.errors import DynafsError
 from dynafs.ports import Answer, Reference, Store
 from dynafs.replication.job import Job
 from dynafs.replication.reach import Reach
+from dynafs.replication.standing import UploadFinder
 from dynafs.wire.messages import FindReferences, FoundReferences
 from dynafs.wire.rows import checked_ids, checked_rows
 
@@ -23,15 +24,12 @@ from dynafs.wire.rows import checked_ids, checked_rows
 PAGE_CHUNKS, REFERENCES_MAX = 64, 16
 _ID_SIZE_BYTES = 32
 
-#: Tells of each (key, upload id) at which nodes it stands; None while one is silent that may know.
-FindUploads = Callable[[list[tuple[bytes, bytes]]], Awaitable[dict[tuple[bytes, bytes], list[str] | None]]]
-
 
 class LastLook:
     """Looks once more at references that are about to be dropped."""
 
-    def __init__(self, reach: Reach, store: Store, find: FindUploads, job: Job) -> None:
-        self._reach, self._store, self._find, self._job = reach, store, find, job
+    def __init__(self, reach: Reach, store: Store, finder: UploadFinder, job: Job) -> None:
+        self._reach, self._store, self._finder, self._job = reach, store, finder, job
 
     async def droppable(self, dead: Sequence[Reference]) -> list[Reference]:
         """Return those of dead references that may go now; living ones of their chunks are made here on the way."""
@@ -64,12 +62,12 @@ class LastLook:
                 if len(its) >= REFERENCES_MAX:
                     kept.add(chunk_id)
                 others |= dict.fromkeys(one for one in its if (chunk_id, one.upload_id) not in doomed)
-        standing = await self._find(list(dict.fromkeys((one.key, one.upload_id) for one in others)))
+        known = await self._finder.find(((one.key, one.upload_id) for one in others), self._reach.keepers)
         for one in others:
-            holders = standing[one.key, one.upload_id]
-            if holders is None or holders:
+            upload = one.key, one.upload_id
+            if known.holders[upload] or upload in known.unsure:
                 kept.add(one.chunk_id)
-            if holders:
+            if known.holders[upload]:
                 await self._store.confirm_reference(one.chunk_id, one.upload_id, one.key)
         return kept
 

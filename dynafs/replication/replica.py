@@ -38,7 +38,7 @@ from dynafs.wire.messages import (
     PrepareRing,
     PullRecords,
     ReadChunk,
-    ReadLeaf,
+    ReadLeaves,
     ReadRecord,
     ReadRing,
     ReapRecords,
@@ -147,7 +147,7 @@ class Replica:
                 return self._compare_records(bytes(body))
             case CompareTrees():
                 return self._trees.compare(request, bytes(body))
-            case ReadLeaf():
+            case ReadLeaves():
                 return self._trees.read(request)
             case ScanRecords():
                 return self._scan_records(request)

@@ -7,7 +7,7 @@ import msgspec
 from dynafs.errors import RequestInvalid
 from dynafs.ports import Answer, Store
 from dynafs.ring import LEAF_COUNT
-from dynafs.wire.messages import TREE_KINDS, CompareTrees, Differing, LeafRows, ReadLeaf
+from dynafs.wire.messages import LEAVES_MAX, TREE_KINDS, CompareTrees, Differing, LeafRows, ReadLeaves
 from dynafs.wire.rows import ROWS_MAX, checked_rows
 
 _FIRST_SIZE_BYTES = 2
@@ -31,12 +31,15 @@ class TreeKeeper:
         sums = await self._store.tree_sums(request.kind, firsts, request.span)
         return Answer(Differing([i for i, (own, (_, told)) in enumerate(zip(sums, rows, strict=True)) if own != told]))
 
-    async def read(self, request: ReadLeaf) -> Answer:
-        """Tell what a leaf stands for."""
+    async def read(self, request: ReadLeaves) -> Answer:
+        """Tell what leaves stand for."""
         _check_kind(request.kind)
-        if not 0 <= request.leaf < LEAF_COUNT:
-            raise RequestInvalid("leaf", f"0 to {LEAF_COUNT - 1}")
-        rows = await self._store.scan_leaf(request.kind, request.leaf, request.after, ROWS_MAX)
+        leaves = request.leaves
+        if not 1 <= len(leaves) <= LEAVES_MAX or not 0 <= leaves[0] <= leaves[-1] < LEAF_COUNT:
+            raise RequestInvalid("leaves", f"1 to {LEAVES_MAX} of 0 to {LEAF_COUNT - 1}")
+        if any(later <= earlier for earlier, later in pairwise(leaves)):
+            raise RequestInvalid("leaves", "must ascend")
+        rows = await self._store.scan_leaves(request.kind, leaves, request.after, ROWS_MAX)
         return Answer(LeafRows(is_end=len(rows) < ROWS_MAX), msgspec.msgpack.encode(rows))
 
 

@@ -22,6 +22,7 @@ from dynafs.replication.reaping import Reaper
 from dynafs.replication.records import RecordReader
 from dynafs.replication.refill import Refill
 from dynafs.replication.stamps import StampSource
+from dynafs.replication.standing import Upload, UploadFinder
 from dynafs.replication.writing import WriteRun
 from dynafs.ring.agreement import Acceptor, Proposal
 from dynafs.storage.chunk_batch import ChunkBatch, ChunkWrite, MoveChunk
@@ -83,13 +84,13 @@ async def _drop_the_last(self: LastLook, dead: Sequence[Reference]) -> list[Refe
     return list(dead)
 
 
-_ask_collector = Collector._ask  # noqa: SLF001
+_ask_finder = UploadFinder._ask  # noqa: SLF001
 
 
-async def _take_silence_for_no(self: Collector, node: str, uploads: list[tuple[bytes, bytes]]) -> list[int]:
+async def _take_silence_for_no(self: UploadFinder, node: str, uploads: list[Upload]) -> list[Upload]:
     """Collect on the word of fewer than all who may know."""
     try:
-        return await _ask_collector(self, node, uploads)
+        return await _ask_finder(self, node, uploads)
     except DynafsError:
         return []
 
@@ -210,7 +211,7 @@ PLANTS: dict[str, list[tuple[type, str, Callable[..., Any]]]] = {
     "empty-disk-answers": [(Refill, "check", _claim_everything), (Refill, "check_all", _claim_everything)],
     "commit-repeated": [(Committer, "serve", _carry_out_again)],
     "collected-on-silence": [
-        (Collector, "_ask", _take_silence_for_no),
+        (UploadFinder, "_ask", _take_silence_for_no),
         (LastLook, "_ask", _take_silence_for_nothing),
     ],
     "last-reference-alone": [(LastLook, "droppable", _drop_the_last)],

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import islice
+from itertools import chain, islice
 
 from dynafs.errors import DynafsError
 from dynafs.ports import Hint, RecordPage, RecordScan
@@ -217,9 +217,12 @@ class RecordStore:
         """Return 16 bytes for each range of `span` leaves from these on, ascending: what is held there."""
         return await self._disk.read(tree_sums, self._index, kind, firsts, span)
 
-    async def scan_leaf(self, kind: str, leaf: int, after: bytes, limit: int) -> list[tuple[bytes, bytes]]:
-        """Return what a leaf stands for, behind an item: (key, digest) of records, or (chunk id, nothing)."""
-        return await self._disk.read(_leaf_page, self._index, kind, leaf, after, limit)
+    async def scan_leaves(
+        self, kind: str, leaves: Sequence[int], after: bytes, limit: int
+    ) -> list[tuple[bytes, bytes]]:
+        """Return what leaves, ascending, stand for, in the first of them behind an item: (key, digest) of records, or
+        (chunk id, nothing)."""
+        return await self._disk.read(_leaves_page, self._index, kind, leaves, after, limit)
 
     def listed_digest(self, key: bytes) -> bytes:
         """Return by which digest the trees know a record, empty when they do not."""
@@ -238,5 +241,6 @@ class RecordStore:
         await self._values.close()
 
 
-def _leaf_page(index: Index, kind: str, leaf: int, after: bytes, limit: int) -> list[tuple[bytes, bytes]]:
-    return list(islice(leaf_rows(index, kind, leaf, after), limit))
+def _leaves_page(index: Index, kind: str, leaves: Sequence[int], after: bytes, limit: int) -> list[tuple[bytes, bytes]]:
+    rows = (leaf_rows(index, kind, leaf, after if leaf == leaves[0] else b"") for leaf in leaves)
+    return list(islice(chain.from_iterable(rows), limit))

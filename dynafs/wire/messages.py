@@ -191,6 +191,8 @@ class Differing(Message, frozen=True):
 
 #: What nodes keep trees of.
 TREE_KINDS = ("records", "chunks")
+#: Leaves of one question.
+LEAVES_MAX = 64
 
 
 class CompareTrees(Message, frozen=True):
@@ -203,16 +205,16 @@ class CompareTrees(Message, frozen=True):
     span: int
 
 
-class ReadLeaf(Message, frozen=True):
-    """What does a leaf of your tree stand for, behind an item?"""
+class ReadLeaves(Message, frozen=True):
+    """What do these leaves of your tree, ascending, at most 64, stand for? In the first of them: behind an item."""
 
     kind: str
-    leaf: int
+    leaves: tuple[int, ...]
     after: bytes = b""
 
 
 class LeafRows(Message, frozen=True):
-    """Body: [(key, digest)] of records, [(id, nothing)] of chunks, at most 1024."""
+    """Body: [(key, digest)] of records, [(id, nothing)] of chunks, leaf after leaf, at most 1024."""
 
     is_end: bool
 
@@ -308,7 +310,7 @@ class ErrorReply(Message, frozen=True):
 
 
 #: What nodes ask each other to bring copies together, and to learn what may go.
-ComparingRequest = CompareRecords | CompareTrees | ReadLeaf | PullRecords | ScanRecords
+ComparingRequest = CompareRecords | CompareTrees | ReadLeaves | PullRecords | ScanRecords
 ReferenceRequest = ConfirmReferences | ReleaseReferences | FindReferences | FindUploads
 HealingRequest = ComparingRequest | ReferenceRequest | ReapRecords | CountHints
 #: What nodes ask each other to agree on the ring.

@@ -89,7 +89,8 @@ class TcpPair:
         await self.listener.start(f"127.0.0.1:{self.port}")
 
     def freeze_b(self) -> None:
-        """Let b stop listening without closing anything."""
+        """Let b stop listening without closing anything; who tries again is turned away."""
+        self.listener._server.close()
         for connection in list(self.listener.connections):
             connection.set_reading(on=False)
 

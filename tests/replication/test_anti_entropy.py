@@ -10,7 +10,7 @@ from aiohttp import ClientSession
 from dynafs.errors import PeerRefused
 from dynafs.files import FileName
 from dynafs.ring import LEAF_COUNT
-from dynafs.wire.messages import CompareTrees, ReadLeaf
+from dynafs.wire.messages import CompareTrees, ReadLeaves
 
 MIB = 1 << 20
 
@@ -55,8 +55,12 @@ async def test_trees_that_were_lost_are_built_again(make_cluster, session: Clien
         (CompareTrees("chunks", 1), [(b"\0\2", b""), (b"\0\1", b"")], "ascend"),
         (CompareTrees("chunks", 1), [(b"%c%c" % divmod(n, 256), b"") for n in range(1025)], "1024 rows"),
         (CompareTrees("chunks", 1), 7, "not rows"),
-        (ReadLeaf("chunks", LEAF_COUNT), [], "leaf"),
-        (ReadLeaf("everything", 1), [], "kind"),
+        (ReadLeaves("chunks", (1, LEAF_COUNT)), [], "leaves"),
+        (ReadLeaves("chunks", ()), [], "leaves"),
+        (ReadLeaves("chunks", tuple(range(65))), [], "1 to 64"),
+        (ReadLeaves("chunks", (2, 1)), [], "leaves"),
+        (ReadLeaves("chunks", (1, 2, 2, 3)), [], "ascend"),
+        (ReadLeaves("everything", (1,)), [], "kind"),
     ],
 )
 async def test_questions_about_trees_are_checked(cluster, request_, rows, problem: str) -> None:
@@ -66,4 +70,4 @@ async def test_questions_about_trees_are_checked(cluster, request_, rows, proble
         await reach.ask("n2", request_, msgspec.msgpack.encode(rows))
     assert raised.value.remote_code == "request_invalid"
     assert problem in raised.value.message
-    assert (await reach.ask("n2", ReadLeaf("records", 1))).message.is_end
+    assert (await reach.ask("n2", ReadLeaves("records", (1,)))).message.is_end
