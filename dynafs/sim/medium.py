@@ -113,7 +113,8 @@ class PlatterIndex(Index):
         self._log: list[list[_Write]] = []
         #: batches applied so far; names the point up to which a sync was asked for
         self.applied_count = 0
-        self._order: dict[str, list[bytes]] = {}
+        #: {family: (its rows, their keys in order)} as of its last write
+        self._views: dict[str, tuple[dict[bytes, bytes], list[bytes]]] = {}
 
     def get(self, family: str, key: bytes) -> bytes | None:
         """Return a raw value."""
@@ -121,13 +122,15 @@ class PlatterIndex(Index):
 
     def scan(self, family: str, start: bytes) -> Generator[tuple[bytes, bytes], bytes | None, None]:
         """Yield (key, value) from `start` on, in key order, as of now."""
-        table = dict(self.tables[family])
-        for_all = self._order.setdefault(family, sorted(table))
-        position = _first_at(for_all, start)
-        while position < len(for_all):
-            key = for_all[position]
+        if family not in self._views:
+            table = self.tables[family]
+            self._views[family] = dict(table), sorted(table)
+        table, order = self._views[family]
+        position = _first_at(order, start)
+        while position < len(order):
+            key = order[position]
             jump = yield key, table[key]
-            position = position + 1 if jump is None else _first_at(for_all, jump)
+            position = position + 1 if jump is None else _first_at(order, jump)
 
     def batch(self) -> "PlatterBatch":
         """Return an empty batch of writes."""
@@ -140,7 +143,8 @@ class PlatterIndex(Index):
         writes = cast("PlatterBatch", batch).writes
         self._log.append(writes)
         self.applied_count += 1
-        self._order.clear()
+        for family in {write[0] for write in writes}:
+            self._views.pop(family, None)
         _replay(self.tables, writes)
 
     def sync(self) -> None:
@@ -161,7 +165,7 @@ class PlatterIndex(Index):
         for writes in self._log[: rng.randint(0, len(self._log))]:
             _replay(self._synced, writes)
         self._log = []
-        self._order.clear()
+        self._views.clear()
         self.tables = {family: dict(table) for family, table in self._synced.items()}
 
     def close(self) -> None:

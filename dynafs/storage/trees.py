@@ -6,12 +6,12 @@ branch by what it adds and takes away, in the batch that writes it. A partition 
 ring's partition count; its root is the XOR of them.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from itertools import takewhile
 
 from blake3 import blake3
 
-from dynafs.ring import BRANCH_LEAVES, file_hash, leaf_of
+from dynafs.ring import BRANCH_LEAVES, LEAF_COUNT, file_hash, leaf_of
 from dynafs.storage.disk import Batch, Index
 from dynafs.wire.records import record_digest
 
@@ -21,6 +21,7 @@ SUM_SIZE_BYTES = 16
 #: {kind: first byte of its rows}
 _KINDS = {RECORDS: b"r", CHUNKS: b"c"}
 _BRANCH, _LEAF = b"\0", b"\1"
+_NUMBER_SIZE_BYTES = 2
 #: Bytes of a key's hash before the key in `by_partition`.
 _PLACE_SIZE_BYTES = 8
 #: Names the state of the trees in `node`; another value, or none, means that they must be built.
@@ -118,24 +119,35 @@ class TreeWrites:
 def tree_sums(index: Index, kind: str, firsts: Sequence[int], span: int) -> list[bytes]:
     """Return the sums of `span` leaves from each of these on, ascending."""
     row_of, step = (_branch_row, BRANCH_LEAVES) if span % BRANCH_LEAVES == 0 else (_leaf_row, 1)
+    prefix = row_of(kind, 0)[:-_NUMBER_SIZE_BYTES]
+    scan = index.scan("trees", prefix)
+    number, value = _next_sum(scan, None, prefix)
     sums: list[bytes] = []
-    scan = index.scan("trees", row_of(kind, 0))
-    item = next(scan, None)
     for first in firsts:
-        start, last = row_of(kind, first // step), row_of(kind, (first + span - 1) // step)
-        total = 0
-        if item is not None and item[0] < start:
-            item = _jump(scan, start)
-        while item is not None and item[0] <= last:
-            total ^= int.from_bytes(item[1], "big")
-            item = next(scan, None)
+        start, stop, total = first // step, (first + span - 1) // step + 1, 0
+        if number < start:
+            number, value = _next_sum(scan, row_of(kind, start), prefix)
+        while number < stop:
+            total ^= int.from_bytes(value, "big")
+            number, value = _next_sum(scan, None, prefix)
         sums.append(total.to_bytes(SUM_SIZE_BYTES, "big"))
     return sums
 
 
+def _next_sum(
+    scan: "Generator[tuple[bytes, bytes], bytes | None]", start: bytes | None, prefix: bytes
+) -> tuple[int, bytes]:
+    """Return (number, sum) of the next row, or of the first from `start` on; a number behind all when there is none."""
+    try:
+        row, value = scan.send(start)
+    except StopIteration:
+        return LEAF_COUNT, b""
+    return (int.from_bytes(row[len(prefix) :], "big") if row.startswith(prefix) else LEAF_COUNT), value
+
+
 def leaf_rows(index: Index, kind: str, leaf: int, after: bytes) -> Iterator[tuple[bytes, bytes]]:
     """Yield what a leaf stands for, behind an item: (key, digest) of records, or (chunk id, nothing)."""
-    prefix = leaf.to_bytes(2, "big")
+    prefix = leaf.to_bytes(_NUMBER_SIZE_BYTES, "big")
     if kind == CHUNKS:
         rows = takewhile(
             lambda row: row[0].startswith(prefix), index.scan("chunks", after + b"\0" if after else prefix)
@@ -197,19 +209,12 @@ def _put_or_delete(batch: Batch, family: str, row: bytes, value: bytes) -> None:
         batch.delete(family, row)
 
 
-def _jump(scan: "Iterator[tuple[bytes, bytes]]", start: bytes) -> tuple[bytes, bytes] | None:
-    try:
-        return scan.send(start)  # type: ignore[attr-defined,no-any-return]
-    except StopIteration:
-        return None
-
-
 def _leaf_row(kind: str, leaf: int) -> bytes:
-    return _KINDS[kind] + _LEAF + leaf.to_bytes(2, "big")
+    return _KINDS[kind] + _LEAF + leaf.to_bytes(_NUMBER_SIZE_BYTES, "big")
 
 
 def _branch_row(kind: str, branch: int) -> bytes:
-    return _KINDS[kind] + _BRANCH + branch.to_bytes(2, "big")
+    return _KINDS[kind] + _BRANCH + branch.to_bytes(_NUMBER_SIZE_BYTES, "big")
 
 
 def _listing_row(key: bytes, place: bytes | None = None) -> bytes:
