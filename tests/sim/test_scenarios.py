@@ -57,6 +57,7 @@ def test_planted_bug_is_found(name: str) -> None:
         "vote-forgotten": "voters-lose-their-power",
         "minority-decides": "operators-commit-at-once",
         "source-removed-unsynced": "power-cut-after-compaction",
+        "read-without-repair": "half-written-is-read",
         "hint-removed-before-ack": "hints-bring-back-what-was-missed",
     }.get(name)
     found = sweep(range(200), scenario, plant=name)

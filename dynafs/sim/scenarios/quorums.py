@@ -5,7 +5,17 @@ import asyncio
 from dynafs.sim.client import Target
 from dynafs.sim.network import NetworkConditions
 from dynafs.sim.options import WorldOptions
-from dynafs.sim.scenarios.stage import LARGE, MIDDLE, SMALL, Stage, chunk_count, expect, scenario
+from dynafs.sim.scenarios.stage import (
+    LARGE,
+    MIDDLE,
+    SMALL,
+    Stage,
+    chunk_count,
+    expect,
+    resume_jobs,
+    scenario,
+    stop_jobs,
+)
 
 
 @scenario(WorldOptions(nodes=5))
@@ -158,3 +168,30 @@ async def duplicate_and_late_messages(stage: Stage) -> None:
         else:
             await stage.put(gateway, "f", f"v{number}")
         await stage.get(stage.world.names[number % 5], "f")
+
+
+@scenario(WorldOptions(nodes=4))
+async def half_written_is_read(stage: Stage) -> None:
+    """Two of three owners refused a write, so nobody was told that it worked. Whoever reads it nevertheless has seen it
+    for everybody: it is made whole before it is returned, and no later read goes back behind it."""
+    stop_jobs(stage, "anti-entropy", "walk", "handoff")
+    first, *others = stage.owners("f")
+    for number in range(4):
+        expect(await stage.put(first, "f", f"v{number}"), "a write is refused though nothing is wrong")
+        for name in others:
+            stage.world.nodes[name].platter.used_share = 0.96
+        await asyncio.sleep(1.0)
+        expect(
+            not await stage.put(first, "f", f"w{number}"), "a write that two of three owners refused was acknowledged"
+        )
+        for name in others:
+            stage.world.nodes[name].platter.used_share = 0.0
+        await asyncio.sleep(1.0)
+        expect(await stage.get(first, "f"), "the file cannot be read though all owners are there")
+        stage.world.network.cut([first], others)
+        stage.world.network.cut(others, [first])
+        await asyncio.sleep(4.0)
+        expect(await stage.get(others[0], "f"), "two owners of three cannot read")
+        stage.world.network.heal()
+        await stage.world.wait_connected()
+    resume_jobs(stage)
