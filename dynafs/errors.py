@@ -350,6 +350,20 @@ class RingChanged(RingError):
         super().__init__(f"the ring is at version {version} by now; plan again", version=version)
 
 
+class RingOutdated(RingError):
+    """Who asked goes by an older state of the ring than this node does; it learns the newer one and asks again."""
+
+    code = "ring_outdated"
+    retryable = True
+
+
+class RingBehind(RingError):
+    """Who asked goes by a newer state of the ring than this node, which has to learn it first."""
+
+    code = "ring_behind"
+    retryable = True
+
+
 class RingUndecided(RingError):
     """No majority of the members answered; the change may still be decided by whoever proposes next."""
 

@@ -4,7 +4,7 @@ One owner is asked for its whole record, the others for a digest of theirs. Whil
 the answer; otherwise the fold names the owners whose whole records it still wants.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from dynafs.files.version import EMPTY, Record
@@ -26,14 +26,19 @@ class RepairPlan:
 class QuorumRead:
     """Collects what owners hold of one file.
 
+    While a ring changes, the owners that are read from are only one of two sets; some of the other are waited for as
+    well, because what is returned must be held there, too.
+
     Invariant: `_records` only has nodes of `_digests`.
     """
 
-    __slots__ = ("_digests", "_records", "_targets", "failed", "r")
+    __slots__ = ("_also", "_digests", "_needed_also", "_readers", "_records", "_targets", "failed", "r")
 
-    def __init__(self, r: int, targets: Sequence[str]) -> None:
-        self.r = r
-        self._targets = dict.fromkeys(targets)
+    def __init__(self, r: int, targets: Sequence[str], also: Sequence[str] = (), needed_also: int = 0) -> None:
+        """targets: of which r must answer. also: of which `needed_also` must; they may be targets as well."""
+        self.r, self._needed_also = r, needed_also
+        self._readers, self._also = frozenset(targets), frozenset(also)
+        self._targets = dict.fromkeys((*targets, *also))
         self._digests: dict[str, bytes] = {}
         self._records: dict[str, Record] = {}
         #: {node: error code}
@@ -73,10 +78,17 @@ class QuorumRead:
 
     @property
     def verdict(self) -> Verdict:
-        """MET when r owners answered, LOST when fewer than r still can."""
-        if len(self._digests) >= self.r:
+        """MET when enough have answered, LOST when fewer than that still can."""
+        verdict = self._verdict_of(self._readers, self.r)
+        if self._needed_also and verdict is not Verdict.LOST:
+            other = self._verdict_of(self._also, self._needed_also)
+            verdict = verdict if other is Verdict.MET else other
+        return verdict
+
+    def _verdict_of(self, nodes: Collection[str], needed: int) -> Verdict:
+        if sum(node in nodes for node in self._digests) >= needed:
             return Verdict.MET
-        if len(self._targets) - len(self.failed) < self.r:
+        if len(nodes) - sum(node in nodes for node in self.failed) < needed:
             return Verdict.LOST
         return Verdict.PENDING
 

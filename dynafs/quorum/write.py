@@ -6,17 +6,20 @@ from dynafs.quorum.policy import Verdict
 
 
 class QuorumWrite:
-    """Counts the owners that confirmed one write.
+    """Counts the owners that confirmed one write. While a ring changes there are two sets of owners, and w of each must
+    confirm; who belongs to both counts in both.
 
     Invariant: every target is in exactly one of waiting, acked and failed.
     """
 
-    __slots__ = ("_waiting", "acked", "failed", "w")
+    __slots__ = ("_sets", "_waiting", "acked", "failed", "w")
 
-    def __init__(self, w: int, targets: Sequence[str]) -> None:
-        assert len(set(targets)) == len(targets)
+    def __init__(self, w: int, *sets: Sequence[str]) -> None:
+        """sets: of owners; at least one."""
+        assert all(len(set(owners)) == len(owners) for owners in sets)
         self.w = w
-        self._waiting = dict.fromkeys(targets)
+        self._sets = [list(owners) for owners in sets]
+        self._waiting = dict.fromkeys(node for owners in sets for node in owners)
         #: nodes that hold the write durably, in the order they said so
         self.acked: list[str] = []
         #: {node: error code}
@@ -26,6 +29,8 @@ class QuorumWrite:
         """One more node may confirm: it stands in for another."""
         if node not in self.acked and node not in self.failed:
             self._waiting[node] = None
+            for owners in self._sets:
+                owners.append(node)
 
     def add_ack(self, node: str) -> None:
         """The node holds the write durably. A second word from the same node is no news."""
@@ -40,13 +45,21 @@ class QuorumWrite:
             self.failed[node] = code
 
     @property
+    def waiting(self) -> tuple[str, ...]:
+        """Nodes that neither confirmed nor failed."""
+        return tuple(self._waiting)
+
+    @property
     def verdict(self) -> Verdict:
-        """MET at w acks, LOST as soon as those still waiting cannot make up w."""
-        if len(self.acked) >= self.w:
-            return Verdict.MET
-        if len(self.acked) + len(self._waiting) < self.w:
-            return Verdict.LOST
-        return Verdict.PENDING
+        """MET at w acks of every set, LOST as soon as those still waiting cannot make up w of one."""
+        is_met = True
+        for owners in self._sets:
+            acked = sum(node in owners for node in self.acked)
+            if acked < self.w:
+                is_met = False
+                if acked + sum(node in owners for node in self._waiting) < self.w:
+                    return Verdict.LOST
+        return Verdict.MET if is_met else Verdict.PENDING
 
     @property
     def is_settled(self) -> bool:

@@ -3,15 +3,19 @@
 import asyncio
 from collections.abc import Callable
 
+import msgspec
+
 from dynafs.errors import ChunkMismatch, ChunkUnavailable, DynafsError, WriteQuorumLost
 from dynafs.observe import metrics
 from dynafs.observe.events import get_logger
 from dynafs.ports import Answer, Store
 from dynafs.quorum import QuorumPolicy, QuorumWrite, Verdict
 from dynafs.replication.background import Background, note_failure
+from dynafs.replication.fence import Fence
 from dynafs.replication.latency import LatencyTracker
 from dynafs.replication.reach import Reach, failure_code
 from dynafs.replication.writing import WriteRun, sloppy_run
+from dynafs.ring.view import RingView
 from dynafs.wire.messages import ReadChunk, StoreChunk
 from dynafs.wire.segments import chunk_id_of
 
@@ -23,11 +27,26 @@ REPAIRS_MAX = 16
 ChunkBytes = bytes | bytearray
 
 
+class _Uses:
+    """Counts who uses a body; tells once that nobody does any more."""
+
+    def __init__(self, on_settled: Callable[[], None] | None) -> None:
+        self._on_settled, self._count = on_settled, 1
+
+    def begin(self) -> None:
+        self._count += 1
+
+    def end(self) -> None:
+        self._count -= 1
+        if not self._count and self._on_settled is not None:
+            self._on_settled()
+
+
 class ChunkKeeper:
     """Writes and reads single chunks for the coordinator of a request."""
 
-    def __init__(self, reach: Reach, store: Store, latency: LatencyTracker) -> None:
-        self._reach, self._store, self._latency = reach, store, latency
+    def __init__(self, reach: Reach, store: Store, fence: Fence, latency: LatencyTracker) -> None:
+        self._reach, self._store, self._fence, self._latency = reach, store, fence, latency
         self.repairs = Background(REPAIRS_MAX)
 
     async def store(
@@ -43,28 +62,52 @@ class ChunkKeeper:
 
         on_settled is called exactly once, when nobody uses `body` any more.
         """
-        run = self._begin(StoreChunk(chunk_id, upload_id, key), body, policy, on_settled)
-        fold = await run.run()
-        if fold.verdict is not Verdict.MET:
-            metrics.quorum_lost.labels("chunk_write").inc()
-            raise WriteQuorumLost(policy.w, fold.acked, fold.failed, outcome="not_written")
-        return fold
+        uses = _Uses(on_settled)
+
+        async def attempt(view: RingView) -> QuorumWrite:
+            uses.begin()
+            request = StoreChunk(chunk_id, upload_id, key, ring_version=view.version)
+            fold = await self._begin(request, body, policy, view, uses.end).run()
+            if fold.verdict is not Verdict.MET:
+                metrics.quorum_lost.labels("chunk_write").inc()
+                raise WriteQuorumLost(policy.w, fold.acked, fold.failed, outcome="not_written")
+            return fold
+
+        try:
+            return await self._reach.in_view(attempt)
+        finally:
+            uses.end()
 
     def _begin(
-        self, request: StoreChunk, body: ChunkBytes, policy: QuorumPolicy, on_settled: Callable[[], None] | None
+        self,
+        request: StoreChunk,
+        body: ChunkBytes,
+        policy: QuorumPolicy,
+        view: RingView,
+        on_settled: Callable[[], None],
     ) -> WriteRun:
-        chunk_id, upload_id, key = request.chunk_id, request.upload_id, request.key
+        chunk_id = request.chunk_id
         if policy.is_available:
+            request = msgspec.structs.replace(request, ring_version=0)
             return sloppy_run(self._reach, chunk_id, request, body, policy.w, on_settled)
-        reach, owners = self._reach, self._reach.owners(chunk_id)
-        fold, fallbacks = QuorumWrite(policy.w, owners), reach.fallbacks(chunk_id)
-        run = WriteRun(reach, request, body, fold, fallbacks=fallbacks, on_settled=on_settled)
-        for node in owners:
+        reach, fold = self._reach, QuorumWrite(policy.w, *view.writers(chunk_id))
+        run = WriteRun(reach, request, body, fold, fallbacks=view.fallbacks(chunk_id), on_settled=on_settled)
+        for node in fold.waiting:
             if node == reach.me:
-                run.follow(node, self._store.put_chunk(chunk_id, upload_id, key, body, is_verified=True))
+                run.follow(node, self._put_here(request, body))
             else:
                 run.send(node)
         return run
+
+    def _put_here(self, request: StoreChunk, body: ChunkBytes) -> "asyncio.Future[None]":
+        try:
+            self._fence.check(request.ring_version)
+        except DynafsError as error:
+            refused: asyncio.Future[None] = self._reach.loop.create_future()
+            refused.set_exception(error)
+            return refused
+        chunk_id, upload_id, key = request.chunk_id, request.upload_id, request.key
+        return self._fence.store(self._store.put_chunk(chunk_id, upload_id, key, body, is_verified=True))
 
     def read_now(self, chunk_id: bytes) -> bytearray | None:
         """Return the verified chunk when this node has it in memory, None when `read` has to be awaited."""

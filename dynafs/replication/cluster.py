@@ -15,6 +15,7 @@ from dynafs.replication.collection import Collector
 from dynafs.replication.commit import Committer
 from dynafs.replication.compaction import Compactor
 from dynafs.replication.explain import Explainer
+from dynafs.replication.fence import Fence
 from dynafs.replication.files import FileReader
 from dynafs.replication.giving import ChunkGiver
 from dynafs.replication.handoff import Handoff
@@ -37,6 +38,7 @@ from dynafs.replication.walk import Walker
 from dynafs.replication.watch import PeerWatch
 from dynafs.ring import Ring
 from dynafs.ring.transition import RingState
+from dynafs.ring.view import RingView
 
 
 class Replication:
@@ -53,27 +55,31 @@ class Replication:
         membership: Membership,
     ) -> None:
         """generation: of the data directory; a node that lost its disk comes back with another, as another actor."""
-        self.settings, self.ring, self.membership = settings, ring, membership
+        self.settings, self.membership = settings, membership
         self._clock, self._store = clock, store
-        self._compose_replica(generation, peers)
+        self._compose_replica(ring, generation, peers)
         self._compose_requests()
         self._compose_healing()
 
-    def _compose_replica(self, generation: str, peers: Peers) -> None:
+    def _compose_replica(self, founded: Ring, generation: str, peers: Peers) -> None:
         """What answers peers, and what reaches them."""
         settings, clock, store = self.settings, self._clock, self._store
         hedge_min_s = settings.timeouts.hedge_min_ms / 1000
         hybrid = HybridClock(f"{settings.node.name}-{generation}", store.clock_ceiling())
         stamps = StampSource(hybrid, clock, store, settings.cluster.max_clock_skew_ms)
         keeper = ReferenceKeeper(store, clock, settings.healing.reference_age_s)
-        self.replica = Replica(store, stamps, keeper, settings.limits.listing_rows_max)
+        self.ring_keeper = RingKeeper(settings.node.name, RingState.first(founded), store, clock)
+        fence = Fence(lambda: self.ring_keeper.state.version)
+        self.replica = Replica(store, stamps, keeper, fence, settings.limits.listing_rows_max)
         self.reach = Reach(
-            settings.node.name, self.ring, peers, self.membership, self.replica.handle, settings.timeouts.request_s
-        )
+            settings.node.name, RingView(self.ring_keeper.state), peers, self.membership, self.replica.handle,
+            settings.timeouts.request_s,
+        )  # fmt: skip
+        self.reach.catch_up = self.ring_keeper.catch_up
+        self.ring_keeper.on_learned = self._on_ring_learned
         self.throttle = Throttle(clock.monotonic_s)
         self.records = RecordReader(self.reach, LatencyTracker(hedge_min_s), self.throttle)
-        self.chunks = ChunkKeeper(self.reach, store, LatencyTracker(hedge_min_s))
-        self.ring_keeper = RingKeeper(settings.node.name, RingState.first(self.ring), store, clock)
+        self.chunks = ChunkKeeper(self.reach, store, fence, LatencyTracker(hedge_min_s))
         self.ring_keeper.ask = self.reach.ask
         self.replica.ring_keeper = self.ring_keeper
         self.committer = Committer(self.reach, self.records, store, stamps, clock, self.throttle)
@@ -96,8 +102,7 @@ class Replication:
             self.sending, cluster.inline_limit_bytes, limits.upload_chunks_in_flight,
             self.settings.healing.collection_grace_s / 2,
         )  # fmt: skip
-        nodes = [member.node for member in self.ring.members]
-        self.lister = Lister(self.reach, self.records, nodes, limits.listing_rows_max)
+        self.lister = Lister(self.reach, self.records, limits.listing_rows_max)
         self.inspector = Inspector(self.reach)
         self.explainer = Explainer(self.reach, self.files, self.inspector)
 
@@ -150,14 +155,24 @@ class Replication:
         )  # fmt: skip
         return {worker.job.status.name: worker.job for worker in workers}
 
+    @property
+    def ring(self) -> Ring:
+        """The ring that is, or that a change leads to."""
+        return self.reach.ring
+
+    def _on_ring_learned(self, state: RingState) -> None:
+        self.reach.view = RingView(state)
+        self.ring_news.job.hurry()
+
     def has_quorum(self) -> bool:
         """Return whether this node may answer reads, and every partition has enough owners up for the cluster's default
         R and W."""
         if not self.refill.is_complete:
             return False
         needed = max(self.settings.cluster.r, self.settings.cluster.w)
-        up = {member.node for member in self.ring.members if self.membership.is_up(member.node)}
-        return all(sum(node in up for node in owners) >= needed for owners in self.ring.owner_sets)
+        view = self.reach.view
+        up = {node for node in view.nodes if self.membership.is_up(node)}
+        return all(sum(node in up for node in owners) >= needed for owners in view.reading_ring.owner_sets)
 
     def stored_bytes(self) -> int:
         """Return what this node's segments take. Raises StoreFailed."""

@@ -31,6 +31,7 @@ from dynafs.replication.stamps import StampSource
 from dynafs.replication.throttle import Throttle
 from dynafs.replication.writing import sloppy_run, store_at
 from dynafs.ring import file_hash
+from dynafs.ring.view import RingView
 from dynafs.wire.messages import CommitReply, CommitVersion, StoreRecord
 from dynafs.wire.records import decode_record, decode_version, encode_record, encode_version
 
@@ -114,11 +115,16 @@ class Committer:
         version = msgspec.structs.replace(draft, stamp=stamp)
         data = encode_record(Record.of(known, [version]))
         place = file_hash(key)
-        owners, fallbacks = self._reach.owners(place), self._reach.fallbacks(place)
         started_s = self._reach.loop.time()
-        fold = await store_at(self._reach, StoreRecord(key), data, owners, policy.w, fallbacks)
+
+        async def store(view: RingView) -> Receipt:
+            fold = QuorumWrite(policy.w, *view.writers(place))
+            request = StoreRecord(key, ring_version=view.version)
+            return _receipt(version, await store_at(self._reach, request, data, fold, view.fallbacks(place)))
+
+        receipt = await self._reach.in_view(store)
         self._throttle.add("write", self._reach.loop.time() - started_s)
-        return _receipt(version, fold)
+        return receipt
 
     async def _commit_available(
         self, key: bytes, draft: Version, policy: QuorumPolicy, known: Context, seen: Context | None
@@ -193,7 +199,7 @@ class Committer:
         return await asyncio.shield(task)
 
     async def _serve(self, request: CommitVersion, body: bytes) -> Answer:
-        policy = QuorumPolicy(self._reach.ring.n, request.r, request.w, request.is_available)
+        policy = QuorumPolicy(self._reach.view.n, request.r, request.w, request.is_available)
         policy.check()
         place = file_hash(request.key)
         if self._reach.me not in (self._reach.keepers(place) if policy.is_available else self._reach.owners(place)):

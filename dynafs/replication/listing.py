@@ -6,7 +6,7 @@ what lies behind waits for the next round.
 """
 
 import asyncio
-from collections.abc import Sequence
+from functools import partial
 from typing import NamedTuple
 
 import msgspec
@@ -16,10 +16,11 @@ from dynafs.files import FileName, Record, Version
 from dynafs.files.name import common_prefix
 from dynafs.files.version import EMPTY
 from dynafs.observe import metrics
-from dynafs.quorum import QuorumPolicy
+from dynafs.quorum import QuorumPolicy, QuorumWrite, Verdict
 from dynafs.replication.reach import Reach, failure_code
 from dynafs.replication.records import RecordReader
 from dynafs.ring import file_hash
+from dynafs.ring.view import RingView
 from dynafs.wire.messages import ListRecords, ListReply
 from dynafs.wire.records import decode_record
 
@@ -51,8 +52,8 @@ class _Page(NamedTuple):
 class Lister:
     """Lists buckets and files."""
 
-    def __init__(self, reach: Reach, records: RecordReader, nodes: Sequence[str], rows_max: int) -> None:
-        self._reach, self._records, self._nodes, self._rows_max = reach, records, tuple(nodes), rows_max
+    def __init__(self, reach: Reach, records: RecordReader, rows_max: int) -> None:
+        self._reach, self._records, self._rows_max = reach, records, rows_max
 
     async def page(
         self, bucket: str, prefix: str, delimiter: str, after: bytes, limit: int, policy: QuorumPolicy
@@ -62,15 +63,17 @@ class Lister:
         listing = _Draft(limit)
         position: bytes | None = after
         while position is not None and not listing.is_full:
-            request = ListRecords(bucket, prefix, delimiter, position, min(self._rows_max, listing.room + 1))
-            pages = await self._ask_all(request, policy.r)
-            position = await self._merge(pages, request, policy, listing)
+            asked = ListRecords(bucket, prefix, delimiter, position, min(self._rows_max, listing.room + 1))
+            pages, view = await self._reach.in_view(partial(self._ask_all, asked, policy.r))
+            position = await self._merge(pages, asked, policy, listing, view)
         return Listing(listing.files, listing.prefixes, position)
 
-    async def _ask_all(self, request: ListRecords, r: int) -> list[_Page]:
-        futures = [self._reach.ask(node, request, is_bulk=True) for node in self._nodes]
+    async def _ask_all(self, asked: ListRecords, r: int, view: RingView) -> tuple[list[_Page], RingView]:
+        """Return what the nodes of a view told, and the view."""
+        request = msgspec.structs.replace(asked, ring_version=view.version)
+        futures = [self._reach.ask(node, request, is_bulk=True) for node in view.nodes]
         pages, failures = [], {}
-        for node, answer in zip(self._nodes, await asyncio.gather(*futures, return_exceptions=True), strict=True):
+        for node, answer in zip(view.nodes, await asyncio.gather(*futures, return_exceptions=True), strict=True):
             if isinstance(answer, DynafsError):
                 failures[node] = failure_code(answer)
             elif isinstance(answer, BaseException):
@@ -79,14 +82,14 @@ class Lister:
                 assert isinstance(answer.message, ListReply)
                 pages.append(_read_page(node, request, answer.body, is_end=answer.message.is_end))
         there = {page.node for page in pages}
-        weakest = min(sum(node in there for node in owners) for owners in self._reach.ring.owner_sets)
+        weakest = min(sum(node in there for node in owners) for owners in view.reading_ring.owner_sets)
         if weakest < r:
             metrics.quorum_lost.labels("list").inc()
             raise ReadQuorumLost(r, sorted(there), failures)
-        return pages
+        return pages, view
 
     async def _merge(
-        self, pages: list[_Page], request: ListRecords, policy: QuorumPolicy, listing: "_Draft"
+        self, pages: list[_Page], request: ListRecords, policy: QuorumPolicy, listing: "_Draft", view: RingView
     ) -> bytes | None:
         """Take over what these pages decide; return where to go on, None at the end."""
         horizon = min((page.reach for page in pages if page.reach is not None), default=None)
@@ -103,7 +106,7 @@ class Lister:
                 continue
             if listing.is_full or any(page.gaps.get(folded, path) < path for page in pages):
                 return decided
-            version = await self._decide(pages, request.bucket, path, policy)
+            version = await self._decide(pages, request.bucket, path, policy, view)
             decided = path
             if version is not None:
                 is_shown = bool(folded)
@@ -113,13 +116,16 @@ class Lister:
             return decided
         return None if horizon is None else max(horizon, decided)
 
-    async def _decide(self, pages: list[_Page], bucket: str, path: bytes, policy: QuorumPolicy) -> Version | None:
+    async def _decide(
+        self, pages: list[_Page], bucket: str, path: bytes, policy: QuorumPolicy, view: RingView
+    ) -> Version | None:
         """Return the newest version of a file, None when it is deleted; what fewer than W hold is read with repair."""
         name = FileName(bucket, path.decode())
-        owners = self._reach.owners(file_hash(name.key))
-        held = [page.records.get(path, EMPTY) for page in pages if page.node in owners or policy.is_available]
+        place = file_hash(name.key)
+        owners = view.owners(place)
+        held = {p.node: p.records.get(path, EMPTY) for p in pages if p.node in owners or policy.is_available}
         merged = EMPTY
-        for record in held:
+        for record in held.values():
             merged = merged.merge(record)
         if policy.is_available:
             files = merged.resolved().files
@@ -127,8 +133,11 @@ class Lister:
         newest = merged.newest
         if newest is None:
             return None
-        holders = sum(1 for record in held if record.newest is not None and record.newest.stamp == newest.stamp)
-        if holders < policy.w:
+        fold = QuorumWrite(policy.w, *view.writers(place))
+        for node, record in held.items():
+            if record.newest is not None and record.newest.stamp == newest.stamp:
+                fold.add_ack(node)
+        if fold.verdict is not Verdict.MET:
             newest = (await self._records.read(name.key, policy)).newest
         return newest if newest is not None and newest.is_file else None
 

@@ -1,13 +1,20 @@
 """Reaching owners: one way to ask any node, this one included, and one way to wait for a quorum of answers."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
 
-from dynafs.errors import DynafsError, PeerRefused
+from dynafs.errors import DynafsError, PeerRefused, QuorumError, RingOutdated
 from dynafs.ports import Answer, Body, Membership, Peers, RequestHandler
 from dynafs.replication.latency import PeerSpeeds
-from dynafs.ring import Ring, partition_of
+from dynafs.ring import Ring
+from dynafs.ring.view import RingView
 from dynafs.wire.messages import Request
+
+T = TypeVar("T")
+
+#: States of the ring that one operation follows.
+VIEWS_MAX = 4
 
 #: Makes a record of another owner part of what is held here.
 Merge = Callable[[bytes, bytes], "asyncio.Future[None]"]
@@ -19,18 +26,28 @@ class Reach:
     def __init__(
         self,
         me: str,
-        ring: Ring,
+        view: RingView,
         peers: Peers,
         membership: Membership,
         handle_locally: RequestHandler,
         timeout_s: float,
     ) -> None:
-        self.me, self.ring, self.membership, self.timeout_s = me, ring, membership, timeout_s
-        self.others = [member.node for member in ring.members if member.node != me]
+        self.me, self.view, self.membership, self.timeout_s = me, view, membership, timeout_s
         self._peers, self._handle_locally = peers, handle_locally
-        self._stand_ins: dict[int, tuple[str, ...]] = {}
         self.loop = asyncio.get_running_loop()
         self.speeds = PeerSpeeds(self.loop.time)
+        #: set by the composition root: learns the ring from nodes that know more of it
+        self.catch_up: Callable[[Sequence[str]], Awaitable[None]] | None = None
+
+    @property
+    def ring(self) -> Ring:
+        """The ring that is, or that a change leads to."""
+        return self.view.ring
+
+    @property
+    def others(self) -> list[str]:
+        """All other nodes that own, or will own, anything."""
+        return [node for node in self.view.nodes if node != self.me]
 
     def is_up(self, node: str) -> bool:
         """Return whether a node, this one included, can be asked."""
@@ -41,27 +58,42 @@ class Reach:
         return self.speeds.slow_last(self.membership.nearest_first(nodes))
 
     def owners(self, hash_bytes: bytes) -> tuple[str, ...]:
-        """Return the owners of a key's hash or of a chunk's id, first choice first."""
-        return self.ring.owners[partition_of(hash_bytes, self.ring.partition_count)]
+        """Return who should hold what is under a key's hash or a chunk's id, first choice first."""
+        return self.view.owners(hash_bytes)
 
     def first_up(self, hash_bytes: bytes) -> str | None:
         """Return the first owner that is up: who does what needs doing once."""
         return next((node for node in self.owners(hash_bytes) if self.is_up(node)), None)
 
-    def fallbacks(self, hash_bytes: bytes) -> tuple[str, ...]:
-        """Return the nodes that may stand in for owners."""
-        return self.keepers(hash_bytes)[self.ring.n :]
-
     def keepers(self, hash_bytes: bytes) -> tuple[str, ...]:
         """Return all nodes where copies may be: the owners, and as many fallbacks behind them."""
-        ring, partition = self.ring, partition_of(hash_bytes, self.ring.partition_count)
-        found = self._stand_ins.get(partition)
-        if found is None:
-            found = self._stand_ins[partition] = ring.preference_list(partition)[: 2 * ring.n]
-        return found
+        return self.view.keepers(hash_bytes)
+
+    def fallbacks(self, hash_bytes: bytes) -> tuple[str, ...]:
+        """Return the nodes that may stand in for owners."""
+        return self.view.fallbacks(hash_bytes)
+
+    async def in_view(self, attempt: Callable[[RingView], Awaitable[T]]) -> T:
+        """Do something at a quorum of owners; once more when some of them know a newer state of the ring.
+
+        Raises what the attempt raises.
+        """
+        for _ in range(VIEWS_MAX):
+            view = self.view
+            try:
+                return await attempt(view)
+            except QuorumError as error:
+                knowing = [node for node, code in error.failures.items() if code == RingOutdated.code]
+                if not knowing or self.catch_up is None:
+                    raise
+                await self.catch_up(knowing)
+                if self.view is view:
+                    raise
+        return await attempt(self.view)
 
     def standing(self, hash_bytes: bytes) -> list[tuple[str, str]]:
-        """Return (node, owner it stands in for, empty for an owner itself) of nodes that are up: at most n."""
+        """Return (node, owner it stands in for, empty for an owner itself) of nodes that are up, of as many as there
+        are owners."""
         owners = self.owners(hash_bytes)
         down = [node for node in owners if not self.is_up(node)]
         spare = [node for node in self.fallbacks(hash_bytes) if self.is_up(node)]

@@ -11,7 +11,7 @@ from dynafs.files.version import EMPTY, Record
 from dynafs.observe import metrics
 from dynafs.observe.events import get_logger
 from dynafs.ports import Answer
-from dynafs.quorum import QuorumPolicy, QuorumRead, Verdict
+from dynafs.quorum import QuorumPolicy, QuorumRead, QuorumWrite, Verdict
 from dynafs.quorum.read import RepairPlan
 from dynafs.replication.background import Background
 from dynafs.replication.latency import LatencyTracker
@@ -19,6 +19,7 @@ from dynafs.replication.reach import Reach, failure_code
 from dynafs.replication.throttle import Throttle
 from dynafs.replication.writing import store_at
 from dynafs.ring import file_hash
+from dynafs.ring.view import RingView
 from dynafs.wire.messages import ReadRecord, RecordReply, StoreRecord
 from dynafs.wire.records import decode_record, encode_record
 
@@ -36,6 +37,7 @@ class _ReadRun:
         reach: Reach,
         key: bytes,
         policy: QuorumPolicy,
+        view: RingView,
         hedge_s: float,
         *,
         whole: bool = False,
@@ -44,14 +46,22 @@ class _ReadRun:
         """whole: ask the first owner for its record. wall_ms: ask for contexts, for who will stamp by this clock."""
         self._reach, self._key, self._hedge_s = reach, key, hedge_s
         self._whole, self._wall_ms = whole, wall_ms
-        place = file_hash(key)
-        self._untried = reach.in_reading_order(reach.owners(place))
+        self._version = 0 if policy.is_available else view.version
+        place, also = file_hash(key), list[str]()
         if policy.is_available:
             # Owners first: a fallback has only what was written while they were away.
             standing = reach.standing(place)
-            self._untried = [node for node in self._untried if (node, "") in standing]
+            self._untried = reach.in_reading_order([node for node, owner in standing if not owner])
             self._untried += [node for node, owner in standing if owner]
-        self.fold = QuorumRead(policy.r, self._untried)
+        else:
+            readers = view.readers(place)
+            self._untried = reach.in_reading_order(readers)
+            if not wall_ms:
+                also = [node for owners in view.writers(place) if owners != readers for node in owners]
+        self.fold = QuorumRead(policy.r, self._untried, also, policy.w if also else 0)
+        #: asked at once: who reads is told what both sets of owners hold
+        self._at_once = [node for node in self._untried if node in also]
+        self._at_once += [node for node in also if node not in self._untried]
         self.contexts: list[dict[str, int]] = []
         self._asked_s: dict[str, float] = {}
         self._decided: asyncio.Future[None] = reach.loop.create_future()
@@ -62,6 +72,9 @@ class _ReadRun:
         self._timers.append(self._reach.loop.call_later(self._reach.timeout_s, self._expire))
         for _ in range(self.fold.r):
             self._ask_next()
+        for node in self._at_once:
+            if node not in self._asked_s:
+                self._ask(node)
         self._check()
         if not self._decided.done():
             self._timers.append(self._reach.loop.call_later(self._hedge_s, self._hedge))
@@ -76,12 +89,16 @@ class _ReadRun:
         return self.fold
 
     def _ask_next(self) -> None:
-        if not self._untried:
-            return
-        node = self._untried.pop(0)
+        while self._untried:
+            node = self._untried.pop(0)
+            if node not in self._asked_s:
+                self._ask(node)
+                return
+
+    def _ask(self, node: str) -> None:
         whole, self._whole = self._whole, False
         self._asked_s[node] = self._reach.loop.time()
-        question = ReadRecord(self._key, whole, bool(self._wall_ms), self._wall_ms)
+        question = ReadRecord(self._key, whole, bool(self._wall_ms), self._wall_ms, self._version)
         self.follow(node, self._reach.ask(node, question), whole=whole)
 
     def follow(self, node: str, future: "asyncio.Future[Answer]", *, whole: bool) -> None:
@@ -139,8 +156,11 @@ class RecordReader:
 
         An available read returns what R nodes that are up know of, and repairs afterwards.
         """
+        return await self._reach.in_view(partial(self._read_in, key, policy))
+
+    async def _read_in(self, key: bytes, policy: QuorumPolicy, view: RingView) -> Record:
         started = self._reach.loop.time()
-        run = _ReadRun(self._reach, key, policy, self._latency.hedge_s, whole=True)
+        run = _ReadRun(self._reach, key, policy, view, self._latency.hedge_s, whole=True)
         fold = await run.run()
         took_s = self._reach.loop.time() - started
         self._latency.add(took_s)
@@ -152,8 +172,11 @@ class RecordReader:
         plan = fold.plan()
         if policy.is_available:
             return await self._finish_available(key, plan, fold, policy)
-        if plan.record.newest is not None and len(plan.holders) < policy.w:
-            await self._repair_now(key, plan, policy.w)
+        held = QuorumWrite(policy.w, *view.writers(file_hash(key)))
+        for node in plan.holders:
+            held.add_ack(node)
+        if plan.record.newest is not None and held.verdict is not Verdict.MET:
+            await self._repair_now(key, plan, held, view)
         elif plan.stale:
             self._repair_later(key, plan)
         return plan.record
@@ -182,7 +205,10 @@ class RecordReader:
         """
         if not policy.is_available:
             policy = replace(policy, r=max(policy.r, min(policy.w, 2)))
-        run = _ReadRun(self._reach, key, policy, self._latency.hedge_s, wall_ms=wall_ms)
+        return await self._reach.in_view(partial(self._read_context_in, key, policy, wall_ms))
+
+    async def _read_context_in(self, key: bytes, policy: QuorumPolicy, wall_ms: int, view: RingView) -> dict[str, int]:
+        run = _ReadRun(self._reach, key, policy, view, self._latency.hedge_s, wall_ms=wall_ms)
         await run.run()
         context: dict[str, int] = {}
         for one in run.contexts:
@@ -200,23 +226,24 @@ class RecordReader:
             except DynafsError as error:
                 fold.retract(node, failure_code(error))
 
-    async def _repair_now(self, key: bytes, plan: RepairPlan, w: int) -> None:
+    async def _repair_now(self, key: bytes, plan: RepairPlan, held: QuorumWrite, view: RingView) -> None:
         """Bring the record to as many more owners as W takes, before anybody is told of it."""
-        targets = [node for node in self._reach.owners(file_hash(key)) if node not in plan.holders]
-        needed = w - len(plan.holders)
-        fold = await store_at(self._reach, StoreRecord(key), encode_record(plan.record), targets, needed)
+        request = StoreRecord(key, ring_version=view.version)
+        fold = await store_at(self._reach, request, encode_record(plan.record), held)
         if fold.verdict is not Verdict.MET:
             metrics.quorum_lost.labels("read").inc()
-            raise ReadQuorumLost(w, [*plan.holders, *fold.acked], fold.failed)
-        metrics.records_repaired.inc(len(fold.acked))
-        log.info("record.repaired", key=key.decode(errors="replace"), nodes=fold.acked)
+            raise ReadQuorumLost(fold.w, fold.acked, fold.failed)
+        told = [node for node in fold.acked if node not in plan.holders]
+        metrics.records_repaired.inc(len(told))
+        log.info("record.repaired", key=key.decode(errors="replace"), nodes=told)
 
     def _repair_later(self, key: bytes, plan: RepairPlan) -> None:
         if plan.record != EMPTY and not self.repairs.is_full:
             self.repairs.begin(self._repair_stale(key, plan))
 
     async def _repair_stale(self, key: bytes, plan: RepairPlan) -> None:
-        fold = await store_at(self._reach, StoreRecord(key), encode_record(plan.record), plan.stale, len(plan.stale))
+        fold = QuorumWrite(len(plan.stale), plan.stale)
+        await store_at(self._reach, StoreRecord(key), encode_record(plan.record), fold)
         metrics.records_repaired.inc(len(fold.acked))
         for node, code in fold.failed.items():
             log.warning("record.repair_failed", key=key.decode(errors="replace"), node=node, code=code)

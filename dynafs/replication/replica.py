@@ -11,6 +11,7 @@ from dynafs.files.version import Record, Version
 from dynafs.membership import RingKeeper
 from dynafs.observe.events import get_logger
 from dynafs.ports import Answer, Hint, Store
+from dynafs.replication.fence import Fence
 from dynafs.replication.handoff import Handoff
 from dynafs.replication.last_look import find_references
 from dynafs.replication.reaping import Reaper
@@ -66,9 +67,11 @@ _STORED = Answer(Stored())
 class Replica:
     """Serves requests on one node's store."""
 
-    def __init__(self, store: Store, stamps: StampSource, references: ReferenceKeeper, listing_rows_max: int) -> None:
+    def __init__(
+        self, store: Store, stamps: StampSource, references: ReferenceKeeper, fence: Fence, listing_rows_max: int
+    ) -> None:
         self._store, self._stamps, self._listing_rows_max = store, stamps, listing_rows_max
-        self._references, self._trees = references, TreeKeeper(store)
+        self._references, self._trees, self._fence = references, TreeKeeper(store, fence), fence
         #: set by the composition root: coordinates a write for a gateway that owns no copy
         self.committer: Committer | None = None
         #: set by the composition root: says what a node that started empty may answer, and serves those that did
@@ -157,6 +160,7 @@ class Replica:
                 return self.refill.serve(peer, request)
 
     def _read_record(self, request: ReadRecord) -> Answer:
+        self._fence.check(request.ring_version)
         if request.wall_ms:
             self._stamps.check(hybrid_time(request.wall_ms))
         if self.refill is not None:
@@ -173,9 +177,10 @@ class Replica:
             raise StoreCorrupt("a stored record fails its checksum") from error
 
     def _store_something(self, request: StoreRecord | StoreChunk, body: bytes | bytearray) -> "asyncio.Future[None]":
+        self._fence.check(request.ring_version)
         if isinstance(request, StoreRecord):
-            return self._store_record(request, bytes(body))
-        return self._store_chunk(request, body)
+            return self._fence.store(self._store_record(request, bytes(body)))
+        return self._fence.store(self._store_chunk(request, body))
 
     def _store_record(self, request: StoreRecord, data: bytes) -> "asyncio.Future[None]":
         if not request.hint_for:
@@ -265,6 +270,7 @@ class Replica:
     async def _list_records(self, request: ListRecords) -> Answer:
         if self.refill is not None:
             self.refill.check_all()
+        self._fence.check(request.ring_version)
         limit = min(request.limit, self._listing_rows_max)
         page = await self._store.list_records(request.bucket, request.prefix, request.delimiter, request.after, limit)
         rows = [(path, _without_contents(self._decode_stored(data))) for path, data in page.records]

@@ -6,6 +6,7 @@ import msgspec
 
 from dynafs.errors import RequestInvalid
 from dynafs.ports import Answer, Store
+from dynafs.replication.fence import Fence
 from dynafs.ring import LEAF_COUNT
 from dynafs.wire.messages import LEAVES_MAX, TREE_KINDS, CompareTrees, Differing, LeafRows, ReadLeaves
 from dynafs.wire.rows import ROWS_MAX, checked_rows
@@ -16,12 +17,13 @@ _FIRST_SIZE_BYTES = 2
 class TreeKeeper:
     """Serves peers that compare trees."""
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
+    def __init__(self, store: Store, fence: Fence) -> None:
+        self._store, self._fence = store, fence
 
     async def compare(self, request: CompareTrees, body: bytes) -> Answer:
         """Tell which ranges of leaves are otherwise here."""
         _check_kind(request.kind)
+        await self._fence.passed(request.ring_version)
         rows = checked_rows(body, "first leaf and sum")
         firsts = [int.from_bytes(first, "big") for first, _ in rows]
         if not 1 <= request.span <= LEAF_COUNT or any(len(first) != _FIRST_SIZE_BYTES for first, _ in rows):
@@ -34,6 +36,7 @@ class TreeKeeper:
     async def read(self, request: ReadLeaves) -> Answer:
         """Tell what leaves stand for."""
         _check_kind(request.kind)
+        await self._fence.passed(request.ring_version)
         leaves = request.leaves
         if not 1 <= len(leaves) <= LEAVES_MAX or not 0 <= leaves[0] <= leaves[-1] < LEAF_COUNT:
             raise RequestInvalid("leaves", f"1 to {LEAVES_MAX} of 0 to {LEAF_COUNT - 1}")

@@ -7,7 +7,7 @@ from functools import partial
 
 import msgspec
 
-from dynafs.errors import ChunkMismatch, ClockSkewed, PeerTimeout
+from dynafs.errors import ChunkMismatch, ClockSkewed, PeerTimeout, RingOutdated
 from dynafs.ports import Answer, Body
 from dynafs.quorum import QuorumWrite, Verdict
 from dynafs.replication.background import note_failure
@@ -17,7 +17,7 @@ from dynafs.wire.messages import StoreChunk, StoreRecord
 #: Bodies above this go by the connections for bulk.
 BULK_SIZE_BYTES_MIN = 64 << 10
 #: What a fallback would refuse as well, or must not take.
-NOT_HINTED = (ChunkMismatch.code, ClockSkewed.code, "cancelled")
+NOT_HINTED = (ChunkMismatch.code, ClockSkewed.code, RingOutdated.code, "cancelled")
 
 
 class WriteRun:
@@ -127,11 +127,12 @@ class WriteRun:
 
 
 async def store_at(
-    reach: Reach, request: StoreRecord, body: Body, targets: Sequence[str], w: int, fallbacks: Sequence[str] = ()
+    reach: Reach, request: StoreRecord, body: Body, fold: QuorumWrite, fallbacks: Sequence[str] = ()
 ) -> QuorumWrite:
-    """Send one record to all targets and return at the verdict, MET or LOST; stragglers go on in the background."""
-    run = WriteRun(reach, request, body, QuorumWrite(w, targets), fallbacks=fallbacks)
-    for node in targets:
+    """Send one record to all that a fold waits for and return it at its verdict, MET or LOST; stragglers go on in the
+    background."""
+    run = WriteRun(reach, request, body, fold, fallbacks=fallbacks)
+    for node in fold.waiting:
         run.send(node)
     return await run.run()
 

@@ -25,6 +25,7 @@ from dynafs.replication.stamps import StampSource
 from dynafs.replication.standing import Upload, UploadFinder
 from dynafs.replication.writing import WriteRun
 from dynafs.ring.agreement import Acceptor, Proposal
+from dynafs.ring.view import RingView
 from dynafs.storage.chunk_batch import ChunkBatch, ChunkWrite, MoveChunk
 from dynafs.storage.chunks import ChunkStore
 from dynafs.storage.disk import ChunkPlace
@@ -45,7 +46,7 @@ def _count_twice(self: QuorumWrite, node: str) -> None:
         self.acked += [node, node]
 
 
-async def _repair_nothing(self: RecordReader, key: bytes, plan: RepairPlan, w: int) -> None:
+async def _repair_nothing(self: RecordReader, key: bytes, plan: RepairPlan, held: QuorumWrite, view: RingView) -> None:
     """Return what fewer than W owners hold."""
 
 

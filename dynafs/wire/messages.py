@@ -21,12 +21,15 @@ class ReadRecord(Message, frozen=True):
     """What do you hold under this key? The digest is always told; the record and its context when asked for.
 
     wall_ms: the asker's clock when it is about to stamp a write, else 0; refused when too far ahead of the reader's.
+    ring_version: by which the asker chose whom to ask; refused when there is a newer one. 0 in questions that count
+    for no quorum.
     """
 
     key: bytes
     whole: bool = False
     context: bool = False
     wall_ms: int = 0
+    ring_version: int = 0
 
 
 class RecordReply(Message, frozen=True):
@@ -40,19 +43,20 @@ class StoreRecord(Message, frozen=True):
     """Merge the record in the body into what you hold under this key, durably.
 
     hint_for: the owner that could not take it; keep it until you have handed it over. is_counted: the writer was told
-    that you have it, so there may be no other copy.
+    that you have it, so there may be no other copy. ring_version: as in ReadRecord.
     """
 
     key: bytes
     hint_for: str = ""
     is_counted: bool = False
+    ring_version: int = 0
 
 
 class StoreChunk(Message, frozen=True):
     """Keep the body under this name, durably, with a reference from one upload of one file.
 
     hint_for: the owner that could not take it; keep it until you have handed it over. is_counted: the writer was told
-    that you have it, so there may be no other copy.
+    that you have it, so there may be no other copy. ring_version: as in ReadRecord.
     """
 
     chunk_id: bytes
@@ -60,6 +64,7 @@ class StoreChunk(Message, frozen=True):
     key: bytes
     hint_for: str = ""
     is_counted: bool = False
+    ring_version: int = 0
 
 
 class Stored(Message, frozen=True):
@@ -163,7 +168,7 @@ class HintCounts(Message, frozen=True):
 class ListRecords(Message, frozen=True):
     """Your records of this bucket whose path starts with prefix and is greater than after, ascending.
 
-    With a delimiter, rows behind the first file of a common prefix are skipped.
+    With a delimiter, rows behind the first file of a common prefix are skipped. ring_version: as in ReadRecord.
     """
 
     bucket: str
@@ -171,6 +176,7 @@ class ListRecords(Message, frozen=True):
     delimiter: str
     after: bytes
     limit: int
+    ring_version: int = 0
 
 
 class ListReply(Message, frozen=True):
@@ -198,19 +204,25 @@ LEAVES_MAX = 64
 class CompareTrees(Message, frozen=True):
     """Which of these ranges of `span` leaves sum up to something else at your place?
 
-    Body: [(first leaf in two bytes, sum)], ascending, at most 1024. Answered with Differing.
+    Body: [(first leaf in two bytes, sum)], ascending, at most 1024. Answered with Differing. ring_version: which you
+    must know, and be done with what you accepted by older ones; 0 for none.
     """
 
     kind: str
     span: int
+    ring_version: int = 0
 
 
 class ReadLeaves(Message, frozen=True):
-    """What do these leaves of your tree, ascending, at most 64, stand for? In the first of them: behind an item."""
+    """What do these leaves of your tree, ascending, at most 64, stand for? In the first of them: behind an item.
+
+    ring_version: as in CompareTrees.
+    """
 
     kind: str
     leaves: tuple[int, ...]
     after: bytes = b""
+    ring_version: int = 0
 
 
 class LeafRows(Message, frozen=True):

@@ -1,0 +1,49 @@
+"""The fence: what a node that has learned a newer state of the ring takes no more, and what it took before.
+
+A new owner that pulls what an old one holds must not miss a write that the old one accepted when it did not know that
+the ring moves. From when it knows, it refuses writes that were sent by an older state; those it had accepted are on the
+disk before it tells what it holds.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import TypeVar
+
+from dynafs.errors import RingBehind, RingOutdated
+
+F = TypeVar("F", bound="asyncio.Future[None]")
+
+
+class Fence:
+    """Guards one node's copies."""
+
+    def __init__(self, version: Callable[[], int]) -> None:
+        """version: of the state that this node knows."""
+        self._version = version
+        self._storing: set[asyncio.Future[None]] = set()
+
+    def check(self, ring_version: int) -> None:
+        """Raise RingOutdated when a newer state is known than an operation goes by; 0 goes by none."""
+        if ring_version and ring_version < self._version():
+            raise RingOutdated(
+                f"asked by version {ring_version} of the ring, which is at {self._version()}", version=self._version()
+            )
+
+    def store(self, stored: F) -> F:
+        """Remember a write until it is on disk."""
+        self._storing.add(stored)
+        stored.add_done_callback(self._storing.discard)
+        return stored
+
+    async def passed(self, ring_version: int) -> None:
+        """Return when everything accepted by older states is on disk, at once for 0. Raises RingBehind while the state
+        is not known."""
+        if not ring_version:
+            return
+        if ring_version > self._version():
+            raise RingBehind(
+                f"asked by version {ring_version} of the ring, of which this node knows {self._version()}",
+                version=self._version(),
+            )
+        if self._storing:
+            await asyncio.wait(set(self._storing))
