@@ -16,21 +16,17 @@ the more is stored. Trees over key ranges need a copy of the data to be built; s
 Tested in the simulator, where all owners must agree within bounded time after every fault, before anything is read.
 """
 
-from collections.abc import Sequence
-
-import msgspec
-
 from dynafs.errors import DynafsError
 from dynafs.observe.events import get_logger
 from dynafs.ports import Clock, Store
 from dynafs.replication.exchange import LeafExchange
 from dynafs.replication.giving import RATE_BYTES_PER_S_MAX, ChunkGiver
 from dynafs.replication.job import Job
+from dynafs.replication.leaves import TreeReader
 from dynafs.replication.reach import Merge, Reach
-from dynafs.ring import BRANCH_LEAVES, LEAF_COUNT, leaves_per_partition
-from dynafs.wire.messages import LEAVES_MAX, TREE_KINDS, CompareTrees, Differing
+from dynafs.ring import BRANCH_LEAVES, LEAF_COUNT
+from dynafs.wire.messages import LEAVES_MAX, TREE_KINDS
 from dynafs.wire.records import record_digest
-from dynafs.wire.rows import ROWS_MAX
 
 log = get_logger()
 
@@ -56,11 +52,11 @@ class AntiEntropy:
         """merge: makes a record of a peer part of what is held here."""
         self._reach, self._store, self._clock = reach, store, clock
         self._after_return_s, self._rebuild_interval_s = after_return_s, rebuild_interval_s
-        self._root_leaves = leaves_per_partition(reach.ring.partition_count)
         self._rebuild_due_s = clock.monotonic_s() + rebuild_interval_s
         self.job = Job("anti-entropy", self._run, clock, interval_s)
         self.job.status.bytes_per_s_max = RATE_BYTES_PER_S_MAX
-        self._exchange = LeafExchange(self.job, reach, store, merge, giver)
+        self._trees = TreeReader(self.job, reach, store)
+        self._exchange = LeafExchange(self.job, reach, store, self._trees, merge, giver)
 
     def on_peer_up(self) -> None:
         """Compare soon: a peer may have missed something."""
@@ -76,45 +72,22 @@ class AntiEntropy:
             differing: dict[int, list[str]] = {}
             for node in self._reach.others:
                 if self._reach.is_up(node):
-                    for leaf in await self._differing_leaves(kind, node):
+                    for leaf in await self._differing(kind, node):
                         differing.setdefault(leaf, []).append(node)
             leaves = sorted(differing)
             for start in range(0, len(leaves), LEAVES_MAX):
                 await job.step()
                 await self._exchange.mend(kind, {leaf: differing[leaf] for leaf in leaves[start : start + LEAVES_MAX]})
 
-    async def _differing_leaves(self, kind: str, node: str) -> list[int]:
+    async def _differing(self, kind: str, node: str) -> list[int]:
         """Return the leaves that a peer holds otherwise, of partitions that both own."""
-        owned = enumerate(self._reach.ring.owners)
-        firsts = [p * self._root_leaves for p, owners in owned if node in owners and self._reach.me in owners]
-        span = self._root_leaves
-        firsts = await self._differing(kind, node, firsts, span)
-        for finer in (BRANCH_LEAVES, 1):
-            if finer < span:
-                inner = [leaf for first in firsts for leaf in range(first, first + span, finer)]
-                firsts, span = await self._differing(kind, node, inner, finer), finer
-        return firsts
-
-    async def _differing(self, kind: str, node: str, firsts: Sequence[int], span: int) -> list[int]:
-        found: list[int] = []
-        for start in range(0, len(firsts), ROWS_MAX):
-            some = firsts[start : start + ROWS_MAX]
-            await self.job.step()
-            try:
-                rows = await self._ask(kind, node, some, span)
-            except DynafsError as error:
-                self.job.note(error)
-            else:
-                found += [some[row] for row in rows if 0 <= row < len(some)]
-                self.job.status.items += len(some)
-        return found
-
-    async def _ask(self, kind: str, node: str, firsts: Sequence[int], span: int) -> list[int]:
-        sums = await self._store.tree_sums(kind, firsts, span)
-        rows = [(first.to_bytes(2, "big"), total) for first, total in zip(firsts, sums, strict=True)]
-        answer = await self._reach.ask(node, CompareTrees(kind, span), msgspec.msgpack.encode(rows), is_bulk=True)
-        assert isinstance(answer.message, Differing)
-        return answer.message.rows
+        view, me = self._reach.view, self._reach.me
+        shared = [p for p in range(view.partition_count) if node in view.owners_of(p) and me in view.owners_of(p)]
+        try:
+            return await self._trees.differing(kind, node, shared)
+        except DynafsError as error:
+            self.job.note(error)
+            return []
 
     async def _rebuild(self, job: Job) -> None:
         """Count all branches again; have every record written anew that its tree knows otherwise."""

@@ -23,13 +23,14 @@ from dynafs.replication.inspect import Inspector
 from dynafs.replication.job import Job
 from dynafs.replication.latency import LatencyTracker
 from dynafs.replication.listing import Lister
+from dynafs.replication.pulling import Puller
 from dynafs.replication.reach import Reach
 from dynafs.replication.reaping import Reaper
+from dynafs.replication.rebalance import Rebalancer
 from dynafs.replication.records import RecordReader
 from dynafs.replication.references import ReferenceKeeper, ReferenceSender
 from dynafs.replication.refill import Refill
 from dynafs.replication.replica import Replica
-from dynafs.replication.ring_news import RingNews
 from dynafs.replication.scrub import Scrubber
 from dynafs.replication.stamps import StampSource
 from dynafs.replication.throttle import Throttle
@@ -37,7 +38,7 @@ from dynafs.replication.upload import Uploader
 from dynafs.replication.walk import Walker
 from dynafs.replication.watch import PeerWatch
 from dynafs.ring import Ring
-from dynafs.ring.transition import RingState
+from dynafs.ring.transition import RingState, Step
 from dynafs.ring.view import RingView
 
 
@@ -133,10 +134,14 @@ class Replication:
         self.compactor = Compactor(store, clock, healing.compaction_interval_s)
         self.collector.on_collected = self.compactor.job.hurry
         self.census = Census(self.reach, self.files, clock)
-        self.ring_news = RingNews(self.reach, self.ring_keeper, clock)
+        self.rebalancer = self.replica.rebalancer = Rebalancer(
+            self.reach, self.ring_keeper, self.lister, self.buckets, clock
+        )
+        merge = partial(self.replica.merge_record, is_old=True)
+        self.rebalancer.puller = Puller(self.rebalancer.job, self.reach, store, merge, self.chunks, self.files)
         for job in self.jobs.values():
             job.throttle = self.throttle
-        wake = (self.handoff.on_peer_up, self.anti_entropy.on_peer_up, self.ring_news.on_peer_up)
+        wake = (self.handoff.on_peer_up, self.anti_entropy.on_peer_up, self.rebalancer.on_peer_up)
         self.watch = PeerWatch(self.reach, wake)
 
     def start(self) -> None:
@@ -151,7 +156,7 @@ class Replication:
         """Everything that goes on in the background, by name."""
         workers = (
             self.handoff, self.anti_entropy, self.walker, self.scrubber, self.collector, self.compactor, self.census,
-            self.ring_news,
+            self.rebalancer,
         )  # fmt: skip
         return {worker.job.status.name: worker.job for worker in workers}
 
@@ -161,8 +166,13 @@ class Replication:
         return self.reach.ring
 
     def _on_ring_learned(self, state: RingState) -> None:
+        is_over = state.step is Step.STABLE and self.reach.view.state.step is not Step.STABLE
         self.reach.view = RingView(state)
-        self.ring_news.job.hurry()
+        self.rebalancer.job.hurry()
+        if is_over:
+            # What belongs to others now goes to them.
+            for worker in (self.walker, self.collector, self.anti_entropy):
+                worker.job.hurry()
 
     def has_quorum(self) -> bool:
         """Return whether this node may answer reads, and every partition has enough owners up for the cluster's default

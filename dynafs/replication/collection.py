@@ -77,6 +77,11 @@ class Collector:
             due = [one for one in page if not is_within(one, now_ms, self._age_ms)]
             if due:
                 await self._judge(due, still_dead)
+            misplaced = [
+                one for one in page if one not in due and self._reach.me not in self._reach.owners(one.chunk_id)
+            ]
+            if misplaced:
+                await self._judge_misplaced(misplaced)
             job.status.items += len(page)
             after = page[-1].chunk_id + page[-1].upload_id
         self._dead = still_dead
@@ -106,6 +111,15 @@ class Collector:
             except DynafsError as error:
                 self.job.note(error)
         await self._drop_all(over, still_dead)
+
+    async def _judge_misplaced(self, misplaced: list[Reference]) -> None:
+        """See that what belongs to other nodes gets there, without waiting until it is due: the ring has changed."""
+        known = await self._finder.find(((one.key, one.upload_id) for one in misplaced), self._reach.keepers)
+        for one in misplaced:
+            try:
+                await self._keep(one, known.holders[one.key, one.upload_id])
+            except DynafsError as error:
+                self.job.note(error)
 
     async def _drop_all(self, over: list[Reference], still_dead: dict[Reference, float]) -> None:
         """Drop what may go; what may not yet is looked at again."""

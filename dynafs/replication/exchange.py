@@ -9,12 +9,12 @@ from dynafs.observe import metrics
 from dynafs.ports import Reference, Store
 from dynafs.replication.giving import ChunkGiver, Lack
 from dynafs.replication.job import Job
+from dynafs.replication.leaves import Rows, TreeReader
 from dynafs.replication.reach import Merge, Reach
 from dynafs.replication.standing import Upload, UploadFinder
-from dynafs.ring import BRANCH_LEAVES, file_hash, leaf_of
-from dynafs.wire.messages import ConfirmReferences, LeafRows, ReadLeaves, ReadRecord, RecordReply, StoreRecord
+from dynafs.ring import BRANCH_LEAVES, file_hash
+from dynafs.wire.messages import ConfirmReferences, ReadRecord, RecordReply, StoreRecord
 from dynafs.wire.records import record_digest
-from dynafs.wire.rows import ROWS_MAX, checked_rows
 
 #: References of one chunk that are passed on with it; those beyond are left to the walk.
 REFERENCES_MAX = 64
@@ -23,23 +23,24 @@ FATES_MAX = 10_000
 #: Records that are brought together at once.
 RECORDS_AT_ONCE = 16
 
-_Rows = dict[bytes, bytes]
-
 
 @dataclass(slots=True)
 class _Leaf:
     """{item: digest} here, and {node: {item: digest}} at the peers that hold it otherwise and have told."""
 
-    own: _Rows = field(default_factory=dict)
-    theirs: dict[str, _Rows] = field(default_factory=dict)
+    own: Rows
+    theirs: dict[str, Rows] = field(default_factory=dict)
 
 
 class LeafExchange:
     """Mends leaves on behalf of one node."""
 
-    def __init__(self, job: Job, reach: Reach, store: Store, merge: Merge, giver: ChunkGiver) -> None:
+    def __init__(
+        self, job: Job, reach: Reach, store: Store, trees: TreeReader, merge: Merge, giver: ChunkGiver
+    ) -> None:
         """merge: makes a record of a peer part of what is held here."""
-        self._job, self._reach, self._store, self._merge, self._giver = job, reach, store, merge, giver
+        self._job, self._reach, self._store, self._trees = job, reach, store, trees
+        self._merge, self._giver = merge, giver
         self._finder = UploadFinder(reach, job.note)
         self._records = asyncio.Semaphore(RECORDS_AT_ONCE)
         #: {upload: whether a version stands}
@@ -54,9 +55,8 @@ class LeafExchange:
 
         differing: {leaf: peers that hold it otherwise}, at most LEAVES_MAX of them.
         """
-        leaves = {leaf: _Leaf() for leaf in sorted(differing)}
-        for leaf, rows in (await self._own_rows(kind, list(leaves))).items():
-            leaves[leaf].own = rows
+        own = await self._trees.read(kind, self._reach.me, sorted(differing))
+        leaves = {leaf: _Leaf(rows) for leaf, rows in own.items()}
         asked: dict[str, list[int]] = {}
         for leaf in leaves:
             for node in differing[leaf]:
@@ -68,30 +68,14 @@ class LeafExchange:
         else:
             await self._mend_chunks(leaves.values())
 
-    async def _own_rows(self, kind: str, numbers: Sequence[int]) -> dict[int, _Rows]:
-        found: dict[int, _Rows] = {number: {} for number in numbers}
-        after, is_end = b"", False
-        while not is_end:
-            page = await self._store.scan_leaves(kind, numbers, after, ROWS_MAX)
-            numbers, after = _sort_into(found, kind, page)
-            is_end = len(page) < ROWS_MAX
-        return found
-
     async def _learn(self, node: str, kind: str, numbers: Sequence[int], leaves: Mapping[int, _Leaf]) -> None:
-        found: dict[int, _Rows] = {number: {} for number in numbers}
-        after, is_end = b"", False
         try:
-            while not is_end:
-                answer = await self._reach.ask(node, ReadLeaves(kind, tuple(numbers), after), is_bulk=True)
-                assert isinstance(answer.message, LeafRows)
-                page = checked_rows(bytes(answer.body), "item and digest")
-                numbers, after = _sort_into(found, kind, page)
-                is_end = answer.message.is_end or not page
+            found = await self._trees.read(kind, node, numbers)
         except DynafsError as error:
             self._job.note(error)
-        else:
-            for number, rows in found.items():
-                leaves[number].theirs[node] = rows
+            return
+        for number, rows in found.items():
+            leaves[number].theirs[node] = rows
 
     async def _recount(self, kind: str, leaves: Mapping[int, _Leaf]) -> None:
         """Leaves that stand for the same but differ: a tree is wrong, perhaps the one here."""
@@ -187,16 +171,3 @@ class LeafExchange:
 
     def _owners_up(self, hash_bytes: bytes) -> list[str]:
         return [node for node in self._reach.owners(hash_bytes) if self._reach.is_up(node)]
-
-
-def _sort_into(found: Mapping[int, _Rows], kind: str, page: Sequence[tuple[bytes, bytes]]) -> tuple[list[int], bytes]:
-    """Put items of a page into their leaves; return which leaves to ask for next, behind which item.
-
-    Items of leaves that nobody asked for are left out.
-    """
-    number = -1
-    for item, digest in page:
-        number = leaf_of(file_hash(item) if kind == "records" else item)
-        if number in found:
-            found[number][item] = digest
-    return [leaf for leaf in found if leaf >= number], page[-1][0] if page else b""

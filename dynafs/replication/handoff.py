@@ -24,7 +24,7 @@ from dynafs.ports import Answer, Clock, Hint, Reference, Store
 from dynafs.replication.job import Job
 from dynafs.replication.reach import Reach
 from dynafs.ring import file_hash
-from dynafs.wire.messages import HintCounts, StoreChunk, StoreRecord
+from dynafs.wire.messages import ChunkStates, ConfirmReferences, HintCounts, StoreChunk, StoreRecord
 
 log = get_logger()
 
@@ -125,6 +125,8 @@ class Handoff:
     async def _give(self, hint: Hint) -> bool:
         """Send what a hint is about; return whether the target holds it, or it is not here any more."""
         try:
+            if hint.chunk_id and await self._is_there(hint):
+                return True
             if hint.chunk_id:
                 body = await self._store.read_chunk(hint.chunk_id)
                 request = StoreChunk(hint.chunk_id, hint.upload_id, hint.key)
@@ -141,6 +143,13 @@ class Handoff:
         except ChunkMissing:
             # Collected, or found to be bad; the other owners have it.
             return True
+
+    async def _is_there(self, hint: Hint) -> bool:
+        """Return whether the target has a chunk already, with a reference from this upload by now."""
+        request = ConfirmReferences(hint.chunk_id, hint.upload_id, hint.key)
+        answer = await self._reach.ask(hint.target, request)
+        assert isinstance(answer.message, ChunkStates)
+        return answer.message.states == ["present"]
 
     async def _let_go(self, hint: Hint) -> None:
         """Remove the copy of something that belongs to other nodes, once no hint for it is left."""

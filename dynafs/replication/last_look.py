@@ -72,10 +72,15 @@ class LastLook:
         return kept
 
     async def _ask(self, node: str, chunk_ids: Sequence[bytes]) -> list[Reference]:
-        answer = await self._reach.ask(node, FindReferences(b"".join(chunk_ids)))
-        assert isinstance(answer.message, FoundReferences)
-        rows = checked_rows(bytes(answer.body), "reference and key")
-        return [Reference(row[:_ID_SIZE_BYTES], row[_ID_SIZE_BYTES:], key, 0) for row, key in rows]
+        return await read_references(self._reach, node, chunk_ids)
+
+
+async def read_references(reach: Reach, node: str, chunk_ids: Sequence[bytes]) -> list[Reference]:
+    """Return what refers to chunks, at most 64, at a node: up to 16 of each. Raises DynafsError."""
+    answer = await reach.ask(node, FindReferences(b"".join(chunk_ids)))
+    assert isinstance(answer.message, FoundReferences)
+    rows = checked_rows(bytes(answer.body), "reference and key")
+    return [Reference(row[:_ID_SIZE_BYTES], row[_ID_SIZE_BYTES:], key, 0) for row, key in rows]
 
 
 async def find_references(store: Store, request: FindReferences) -> Answer:

@@ -4,11 +4,11 @@ Problem: a tombstone that goes too early lets the deleted file return with a nod
 one that never goes makes a bucket slower for ever.
 
 Rule: the first owner of a file proposes, and a tombstone goes only when it is older than `tombstone_grace_s` by the
-clock of every owner, when every owner holds exactly this record, and when no fallback holds any record of the file, so
-no hint for it can be on its way. While one of them does not answer nothing happens. An owner that did not hear of it
-brings the tombstone back to the others, which is harmless: absent is never newer than present.
+clock of every owner, when every owner holds exactly this record, and when no other node holds any record of the
+file, so no hint for it can be on its way. While one of them does not answer nothing happens. An owner that did not
+hear of it brings the tombstone back to the others, which is harmless: absent is never newer than present.
 
-Rings do not change while a node runs, so there are no pending owners to ask yet.
+While the ring changes nothing is reaped.
 
 Tested in the simulator with nodes that are away for long, late messages, and clocks that jump.
 """
@@ -24,6 +24,7 @@ from dynafs.observe.events import get_logger
 from dynafs.ports import Answer, Clock, Store
 from dynafs.replication.reach import Reach
 from dynafs.ring import file_hash
+from dynafs.ring.transition import Step
 from dynafs.wire.messages import CompareRecords, Differing, ReapRecords, Stored
 from dynafs.wire.records import decode_record, record_digest
 from dynafs.wire.rows import checked_rows
@@ -39,6 +40,8 @@ class Reaper:
 
     async def reap(self, keys: Sequence[bytes]) -> int:
         """Reap those of these tombstones that may go; return how many that were. Raises DynafsError."""
+        if self._reach.view.state.step is not Step.STABLE:
+            return 0
         digests = {
             key: record_digest(data)
             for key in keys
@@ -68,13 +71,8 @@ class Reaper:
 
     async def _objections(self, node: str, digests: dict[bytes, bytes]) -> list[bytes]:
         """Return the keys that a node holds otherwise than as an owner or a fallback should; all when it is silent."""
-        rows = []
-        for key, digest in digests.items():
-            place = file_hash(key)
-            if node in self._reach.keepers(place):
-                rows.append((key, digest if node in self._reach.owners(place) else b""))
-        if not rows:
-            return []
+        owners = self._reach.owners
+        rows = [(key, digest if node in owners(file_hash(key)) else b"") for key, digest in digests.items()]
         try:
             answer = await self._reach.ask(node, CompareRecords(), msgspec.msgpack.encode(rows))
         except DynafsError:
@@ -87,7 +85,9 @@ class Reaper:
         rows = checked_rows(body, "key and digest")
         due = [
             key for key, digest in rows
-            if record_digest(data := self._settled(key)) == digest and self._is_due(data)
+            if self._reach.view.state.step is Step.STABLE
+            and record_digest(data := self._settled(key)) == digest
+            and self._is_due(data)
         ]  # fmt: skip
         await asyncio.gather(*(self._store.put_record(key, b"") for key in due))
         return Answer(Stored())

@@ -132,7 +132,7 @@ class Refill:
         return not must_wait and node not in self._state.pulled and self._reach.is_up(node)
 
     def _is_enough(self) -> bool:
-        if len(self._state.pulled) == len(self._reach.others):
+        if all(node in self._state.pulled for node in self._reach.others):
             return True
         return not self._state.is_lost and 2 * (len(self._answered) + 1) > len(self._reach.others) + 1
 

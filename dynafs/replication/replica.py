@@ -15,6 +15,7 @@ from dynafs.replication.fence import Fence
 from dynafs.replication.handoff import Handoff
 from dynafs.replication.last_look import find_references
 from dynafs.replication.reaping import Reaper
+from dynafs.replication.rebalance import Rebalancer
 from dynafs.replication.references import ReferenceKeeper
 from dynafs.replication.refill import Refill
 from dynafs.replication.stamps import StampSource
@@ -40,6 +41,7 @@ from dynafs.wire.messages import (
     PullRecords,
     ReadChunk,
     ReadLeaves,
+    ReadPulled,
     ReadRecord,
     ReadRing,
     ReapRecords,
@@ -47,6 +49,7 @@ from dynafs.wire.messages import (
     ReferenceRequest,
     ReleaseReferences,
     Request,
+    RingRequest,
     ScannedRecords,
     ScanRecords,
     StatChunks,
@@ -78,6 +81,8 @@ class Replica:
         self.refill: Refill | None = None
         #: set by the composition root: votes on the ring
         self.ring_keeper: RingKeeper | None = None
+        #: set by the composition root: pulls what this node will own
+        self.rebalancer: Rebalancer | None = None
         #: set by the composition root: removes tombstones
         self.reaper: Reaper | None = None
         #: set by the composition root: keeps what is for other nodes
@@ -103,12 +108,18 @@ class Replica:
                 if self.committer is None:
                     raise LocalProtocolError("this node does not coordinate writes")
                 return self.committer(request, bytes(body))
-            case PrepareRing() | AcceptRing() | LearnRing() | ReadRing():
-                if self.ring_keeper is None:
-                    raise LocalProtocolError("this node keeps no ring")
-                return self.ring_keeper.serve(request, bytes(body))
+            case PrepareRing() | AcceptRing() | LearnRing() | ReadRing() | ReadPulled():
+                return self._handle_ring(request, bytes(body))
             case _:
                 return self._handle_healing(peer, request, body)
+
+    def _handle_ring(self, request: RingRequest | ReadPulled, body: bytes) -> Answer | Awaitable[Answer]:
+        """Serve a peer that takes part in a change of the ring."""
+        if self.ring_keeper is None or self.rebalancer is None:
+            raise LocalProtocolError("this node keeps no ring")
+        if isinstance(request, ReadPulled):
+            return self.rebalancer.serve(request)
+        return self.ring_keeper.serve(request, body)
 
     def _handle_healing(
         self, peer: str, request: HealingRequest, body: bytes | bytearray

@@ -8,6 +8,7 @@ from dynafs.files import FileName, Version
 from dynafs.files.name import common_prefix
 from dynafs.replication import chunks, records
 from dynafs.ring import file_hash
+from dynafs.ring.transition import Step
 from dynafs.sim.errors import PromiseBroken
 from dynafs.sim.history import History, LooseWrite, SeenListing
 from dynafs.sim.linearizability import Operation, first_violation, is_linearizable
@@ -234,6 +235,19 @@ class NothingWasted:
                     raise PromiseBroken(self.name, f"{name} keeps record {key!r}, which belongs to others")
             if hints := world.nodes[name].platter.index.tables["hints"]:
                 raise PromiseBroken(self.name, f"{name} still keeps hints: {sorted(hints)}")
+
+
+class RingSettled:
+    """All nodes know the same state of the ring, and nothing moves any more."""
+
+    name: ClassVar[str] = "ring"
+
+    def check(self, world: World, history: History) -> None:  # noqa: ARG002
+        """Ask every node."""
+        for name in world.names:
+            state = world.nodes[name].replication.ring_keeper.state
+            if state != world.ring_state or state.step is not Step.STABLE:
+                raise PromiseBroken(self.name, f"{name} is at version {state.version}, {state.step}")
 
 
 class TombstonesGone:

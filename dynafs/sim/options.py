@@ -9,10 +9,12 @@ from dynafs.sim.network import NetworkConditions
 
 @dataclass
 class WorldOptions:
-    """seed: of every chance in the world. clock_offsets_ms, clock_drifts: {node: how wrong its clock is}."""
+    """seed: of every chance in the world. founders: nodes of the first ring, 0 for all.
+    clock_offsets_ms, clock_drifts: {node: how wrong its clock is}."""
 
     seed: int = 0
     nodes: int = 3
+    founders: int = 0
     n: int = 3
     r: int = 2
     w: int = 2
@@ -43,4 +45,4 @@ def draw_options(seed: int) -> WorldOptions:
     names = [f"n{i}" for i in range(1, nodes + 1)]
     offsets = {name: rng.choice([0, rng.randint(-50, 50), rng.randint(-20_000, 20_000)]) for name in names}
     drifts = {name: rng.choice([0.0, 0.0, rng.uniform(-0.01, 0.01)]) for name in names}
-    return WorldOptions(seed, nodes, 3, r, w, rng.choice([8, 16, 64]), network, disk, offsets, drifts)
+    return WorldOptions(seed, nodes, 0, 3, r, w, rng.choice([8, 16, 64]), network, disk, offsets, drifts)

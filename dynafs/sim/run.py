@@ -11,6 +11,7 @@ from dynafs.sim.checkers import (
     Checker,
     Converged,
     NothingWasted,
+    RingSettled,
     TombstonesGone,
     all_checkers,
     check_limits,
@@ -49,6 +50,8 @@ class Outcome:
 
 #: Virtual seconds within which all owners must hold the same once all faults are mended: a few walks.
 CONVERGE_MAX_S = 300.0
+#: Virtual seconds within which a change of the ring must come to its end.
+SETTLE_RING_MAX_S = 200.0
 #: The same for collecting what nothing uses: the age of references, two graces, and a few rounds.
 COLLECT_MAX_S = 300.0
 #: Virtual seconds within which a census must be through.
@@ -161,6 +164,7 @@ async def settle(world: World, history: History) -> None:
     world.end_faults()
     await world.wait_connected()
     await _wait_for_clocks(world, history)
+    await _wait_for(RingSettled(), SETTLE_RING_MAX_S, world, history)
     await _wait_for(Converged(), CONVERGE_MAX_S, world, history)
     await _read_all(world, history)
     # Reading finds what had rotted unseen, and puts good copies in its place.

@@ -21,7 +21,9 @@ from dynafs.config import (
 from dynafs.errors import StoreError
 from dynafs.membership import FixedMembership
 from dynafs.replication.cluster import Replication
-from dynafs.ring import Member, Ring, partition_of, place
+from dynafs.ring import Member, Ring, place
+from dynafs.ring.transition import RingState
+from dynafs.ring.view import RingView
 from dynafs.sim.clock import SimClock
 from dynafs.sim.disk import SimDisk
 from dynafs.sim.errors import SimulationStuck
@@ -100,9 +102,9 @@ class SimNode:
         self.store = LocalStore(self.disk, settings.storage, self.clock.wall_ms)
         others = [name for name in world.names if name != self.name]
         self.peers = SimPeers(life, world.network, others, settings.timeouts, settings.limits.peer_calls_max)
-        membership = FixedMembership(self.name, world.ring.zones, self.peers.is_up)
+        membership = FixedMembership(self.name, world.founded.zones, self.peers.is_up)
         self.replication = Replication(
-            settings, world.ring, self.clock, self.store, f"g{self.generation}", self.peers, membership
+            settings, world.founded, self.clock, self.store, f"g{self.generation}", self.peers, membership
         )
         self.peers.start(self.replication.replica.handle)
         self.replication.start()
@@ -131,7 +133,7 @@ class World:
         self.loop = asyncio.get_running_loop()
         self.network = Network(options.seed, replace(options.network), trace)
         self.names = [f"n{i}" for i in range(1, options.nodes + 1)]
-        self.ring = ring_for(options.nodes, options.n, options.partitions)
+        self.founded = ring_for(options.founders or options.nodes, options.n, options.partitions)
         #: what the loop's exception handler was told: bugs in callbacks
         self.crashes: list[str] = []
         self.loop.set_exception_handler(self._on_crash)
@@ -230,4 +232,10 @@ class World:
 
     def owners(self, key_hash: bytes) -> tuple[str, ...]:
         """Return the owners of a file's hash or a chunk's id."""
-        return self.ring.owners[partition_of(key_hash, self.ring.partition_count)]
+        return RingView(self.ring_state).owners(key_hash)
+
+    @property
+    def ring_state(self) -> RingState:
+        """The newest state of the ring that a running node knows."""
+        known = [node.replication.ring_keeper.state for node in self.nodes.values() if node.is_running]
+        return max(known, key=lambda state: state.version, default=RingState.first(self.founded))

@@ -231,6 +231,17 @@ class LeafRows(Message, frozen=True):
     is_end: bool
 
 
+class ReadPulled(Message, frozen=True):
+    """Which partitions of the ring of this epoch are at your place, as `needed` of the present owners hold them?"""
+
+    epoch: int
+    needed: int
+
+
+class Pulled(Message, frozen=True):
+    """Body: a bit for each partition."""
+
+
 class PullRecords(Message, frozen=True):
     """Your records behind a key, of partitions that I own. generation: of my data directory."""
 
@@ -337,6 +348,7 @@ Request = (
     | CommitVersion
     | HealingRequest
     | RingRequest
+    | ReadPulled
 )
 Reply = (
     RecordReply
@@ -350,6 +362,7 @@ Reply = (
     | LeafRows
     | RingVote
     | RingReply
+    | Pulled
     | Standing
     | FoundReferences
     | HintCounts

@@ -4,7 +4,7 @@ Every script ends in a world that may still be broken; the runner mends it, read
 checks all promises (`run.settle`, `checkers`). Run one with many seeds: `tools/dev sim --scenario NAME --seeds 100`.
 """
 
-from dynafs.sim.scenarios import agreement, availability, collection, handoff, quorums, recovery, trees
+from dynafs.sim.scenarios import agreement, availability, collection, handoff, quorums, recovery, ring, trees
 from dynafs.sim.scenarios.stage import SCENARIOS, run_scenario
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "handoff",
     "quorums",
     "recovery",
+    "ring",
     "run_scenario",
     "trees",
 ]

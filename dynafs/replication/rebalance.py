@@ -1,0 +1,114 @@
+"""Rebalancing: what a node does towards the ring that the cluster moves to, and how the next step is decided.
+
+Every node learns which state of the ring stands, from any call and from asking now and then. While the ring moves, each
+pulls what it will own. The first node that is up looks whether the conditions of `ring.transition` hold for the next
+step, and has it decided; whoever else believes to be the first does no harm, for each step is decided once.
+"""
+
+import asyncio
+
+from dynafs.errors import DynafsError
+from dynafs.membership import RingKeeper
+from dynafs.ports import Answer, Clock
+from dynafs.quorum import QuorumPolicy
+from dynafs.replication.buckets import Buckets
+from dynafs.replication.job import Job
+from dynafs.replication.listing import Lister
+from dynafs.replication.pulling import Puller, packed, unpacked
+from dynafs.replication.reach import Reach
+from dynafs.ring.transition import RingState, Step
+from dynafs.ring.view import RingView
+from dynafs.wire.messages import LearnRing, Pulled, ReadPulled, ReadRing, RingReply
+from dynafs.wire.ring import encode_ring_state
+
+#: How often a node asks which ring stands, and how often it works on one that moves.
+INTERVAL_S, MOVING_INTERVAL_S = 60.0, 1.0
+#: Buckets looked at together.
+PAGE_BUCKETS = 256
+
+
+class Rebalancer:
+    """One node's part in a change of the ring."""
+
+    def __init__(self, reach: Reach, keeper: RingKeeper, lister: Lister, buckets: Buckets, clock: Clock) -> None:
+        self._reach, self._keeper, self._lister, self._buckets = reach, keeper, lister, buckets
+        self.job = Job("ring", self._work, clock, INTERVAL_S)
+        #: set by the composition root
+        self.puller: Puller | None = None
+
+    def on_peer_up(self) -> None:
+        """Ask soon which ring it knows."""
+        self.job.hurry()
+
+    def serve(self, request: ReadPulled) -> Answer:
+        """Tell which partitions are here for the ring of an epoch."""
+        assert self.puller is not None
+        done = self.puller.done(request.epoch, request.needed)
+        return Answer(Pulled(), packed(done, self._reach.view.partition_count))
+
+    async def _work(self, job: Job) -> None:
+        nodes = [node for node in self._reach.others if self._reach.is_up(node)]
+        await self._keeper.catch_up(nodes)
+        job.status.items += len(nodes)
+        view = self._reach.view
+        if view.state.step is Step.STABLE:
+            return
+        job.hurry(MOVING_INTERVAL_S)
+        if view.state.step is Step.MOVING and self.puller is not None:
+            await self.puller.pull(view)
+        if next((node for node in view.nodes if self._reach.is_up(node)), None) == self._reach.me:
+            await self._drive(view)
+
+    async def _drive(self, view: RingView) -> None:
+        """Have the next step decided if it may be taken. Raises DynafsError."""
+        policies = await self._policies()
+        r_min, needed = min(one.r for one in policies), max(one.n - one.w + 1 for one in policies)
+        if view.state.step is Step.MOVING:
+            is_due = view.state.is_pulled(await self._pulled(view, needed), r_min)
+        else:
+            is_due = view.state.is_known_to_enough(await self._knowing(view.state), r_min)
+        if is_due and self._keeper.state is view.state:
+            await self._keeper.propose(view.state.advanced())
+
+    async def _policies(self) -> list[QuorumPolicy]:
+        """Return the quorums in use in strong buckets. Raises ReadQuorumLost."""
+        own = self._buckets.quorum(self._buckets.default)
+        found, after = [own], b""
+        while True:
+            page = await self._lister.page("", "", "", after, PAGE_BUCKETS, own)
+            for name, _ in page.files:
+                found.append(self._buckets.quorum(await self._buckets.find(name)))
+            if page.after is None:
+                return [one for one in found if not one.is_available] or [own]
+            after = page.after
+
+    async def _pulled(self, view: RingView, needed: int) -> set[tuple[int, str]]:
+        """Return (partition, node) of what new owners have."""
+        nodes = [member.node for member in view.ring.members]
+        request = ReadPulled(view.ring.epoch, needed)
+        answers = await asyncio.gather(*(self._reach.ask(node, request) for node in nodes), return_exceptions=True)
+        done: set[tuple[int, str]] = set()
+        for node, answer in zip(nodes, answers, strict=True):
+            if isinstance(answer, DynafsError):
+                self.job.note(answer)
+            elif isinstance(answer, BaseException):
+                raise answer
+            else:
+                done |= {(partition, node) for partition in unpacked(bytes(answer.body))}
+        return done
+
+    async def _knowing(self, state: RingState) -> list[str]:
+        """Return the nodes that know a state; those that do not are told."""
+        outcomes = await asyncio.gather(*(self._knows(node, state) for node in state.nodes))
+        return [node for node, knows in zip(state.nodes, outcomes, strict=True) if knows]
+
+    async def _knows(self, node: str, state: RingState) -> bool:
+        try:
+            answer = await self._reach.ask(node, ReadRing())
+            assert isinstance(answer.message, RingReply)
+            if answer.message.version < state.version:
+                await self._reach.ask(node, LearnRing(), encode_ring_state(state))
+        except DynafsError as error:
+            self.job.note(error)
+            return False
+        return True
