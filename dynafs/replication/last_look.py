@@ -37,7 +37,8 @@ class LastLook:
         counts = Counter(one.chunk_id for one in dead)
         here = await self._store.references_to(list(counts), max(counts.values(), default=0) + 1)
         spared = {one.chunk_id for one in here if (one.chunk_id, one.upload_id) not in doomed}
-        last = [chunk_id for chunk_id in counts if chunk_id not in spared]
+        # A copy that belongs to other nodes is no loss: whatever uses it they have got themselves.
+        last = [one for one in counts if one not in spared and self._reach.me in self._reach.owners(one)]
         kept: set[bytes] = set()
         for start in range(0, len(last), PAGE_CHUNKS):
             kept |= await self._keep_living(last[start : start + PAGE_CHUNKS], doomed)

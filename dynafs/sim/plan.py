@@ -1,6 +1,7 @@
 """A whole experiment as data: the world, what clients do, what breaks and when. Drawn from a seed, shrunk, replayed."""
 
 import random
+from dataclasses import replace
 from typing import Literal
 
 import msgspec
@@ -14,6 +15,7 @@ FaultKind = Literal[
     "kill", "absence", "power_cut", "pause", "partition", "one_way", "clog", "slow_link", "slow_disk", "full_disk",
     "filling_disk", "sync_failure", "clock_jump", "storm", "rot", "lost_disk",
 ]  # fmt: skip
+ChangeKind = Literal["join", "leave", "replace", "weight", "zone", "cancel"]
 #: Faults that destroy what was durable. One node a run may suffer them: quorums promise no more.
 DAMAGE: tuple[FaultKind, ...] = ("rot", "lost_disk")
 PASSING: tuple[FaultKind, ...] = (
@@ -49,20 +51,29 @@ class Fault(msgspec.Struct, frozen=True, omit_defaults=True):
     amount: float = 0.0
 
 
+class RingChange(msgspec.Struct, frozen=True):
+    """Something that an operator asks a node for at at_s, if it can be by then."""
+
+    at_s: float
+    kind: ChangeKind
+    node: str
+
+
 class Plan(msgspec.Struct, frozen=True):
     """An experiment. buckets: {name: (r, w)}. available: {name of a bucket that is: its conflict policy}. clients:
-    their steps, in order."""
+    their steps, in order. changes: of the ring."""
 
     options: WorldOptions
     buckets: dict[str, tuple[int, int]]
     clients: tuple[tuple[Step, ...], ...]
     faults: tuple[Fault, ...] = ()
     available: dict[str, Literal["last-writer-wins", "keep-both"]] = {}
+    changes: tuple[RingChange, ...] = ()
 
     @property
     def size(self) -> tuple[int, int, int]:
-        """Nodes, steps, faults: what shrinking makes smaller."""
-        return self.options.nodes, sum(map(len, self.clients)), len(self.faults)
+        """Nodes, steps, faults and changes of the ring: what shrinking makes smaller."""
+        return self.options.nodes, sum(map(len, self.clients)), len(self.faults) + len(self.changes)
 
 
 def draw_plan(seed: int) -> Plan:
@@ -79,7 +90,28 @@ def draw_plan(seed: int) -> Plan:
         buckets |= {name: rng.choice([(1, 2), (2, 2), (2, 3)]) for name in available}
     clients = tuple(_draw_client(rng, options, names, buckets, duration_s) for _ in range(rng.randint(2, 6)))
     w_min = min(w for _, w in buckets.values())
-    return Plan(options, buckets, clients, _draw_faults(rng, names, duration_s, w_min), available)
+    faults = _draw_faults(rng, names, duration_s, w_min)
+    options, changes = _draw_changes(options, names, duration_s)
+    return Plan(options, buckets, clients, faults, available, changes)
+
+
+def _draw_changes(
+    options: WorldOptions, names: list[str], duration_s: float
+) -> tuple[WorldOptions, tuple[RingChange, ...]]:
+    """Draw changes of the ring for every second world that is large enough, and with how many nodes it begins."""
+    rng = random.Random(f"{options.seed} changes")  # noqa: S311
+    if options.nodes <= options.n or rng.random() < 0.5:
+        return options, ()
+    kinds: list[ChangeKind] = ["join", "join", "leave", "replace", "weight", "zone", "cancel"]
+    changes = [
+        RingChange(round(rng.uniform(0, duration_s), 3), rng.choice(kinds), rng.choice(names))
+        for _ in range(rng.choice([1, 3, 8]))
+    ]
+    if rng.random() < 0.3:
+        # Two operators at the same moment.
+        changes += [msgspec.structs.replace(one, node=rng.choice(names)) for one in changes]
+    founders = rng.randint(options.n, options.nodes)
+    return replace(options, founders=founders), tuple(sorted(changes, key=lambda one: one.at_s))
 
 
 def _draw_client(

@@ -25,6 +25,7 @@ from dynafs.sim.faults import FaultInjector
 from dynafs.sim.guard import sealed
 from dynafs.sim.history import History
 from dynafs.sim.loop import run_virtually
+from dynafs.sim.operators import Decisions, operate
 from dynafs.sim.options import WorldOptions
 from dynafs.sim.plan import Plan, Step
 from dynafs.sim.trace import Trace
@@ -69,7 +70,8 @@ def run_plan(plan: Plan, show: Callable[[str], None] | None = None) -> Outcome:
         history.available.update(plan.available)
         await _make_buckets(world, plan)
         clients = [_act(world, history, number, steps) for number, steps in enumerate(plan.clients)]
-        await asyncio.gather(FaultInjector(world, plan.options.seed).run(plan.faults), *clients)
+        seed = plan.options.seed
+        await asyncio.gather(FaultInjector(world, seed).run(plan.faults), operate(world, plan.changes, seed), *clients)
 
     return run_script(plan.options, script, [fault.kind for fault in plan.faults], show)
 
@@ -242,6 +244,9 @@ async def _wait_quiet(world: World) -> None:
 
 
 async def _watch_limits(world: World) -> None:
+    decisions = Decisions()
     while True:
         check_limits(world)
+        for name in world.running:
+            decisions.add(world.nodes[name].replication.ring_keeper.state)
         await asyncio.sleep(0.1)

@@ -7,27 +7,9 @@ from dynafs.errors import DynafsError, RingChanged
 from dynafs.membership import RingKeeper
 from dynafs.ring import Member, place
 from dynafs.ring.transition import RingState, Step
-from dynafs.sim.errors import PromiseBroken
+from dynafs.sim.operators import Decisions, propose
 from dynafs.sim.options import WorldOptions
 from dynafs.sim.scenarios.stage import Stage, expect, scenario
-
-
-class _Decisions:
-    """What every node was told was decided. Two of them for one version, or for one epoch, break the promise."""
-
-    def __init__(self) -> None:
-        self._states: dict[int, RingState] = {}
-        self._epochs: dict[int, bytes] = {}
-
-    def add(self, state: RingState) -> None:
-        if self._states.setdefault(state.version, state) != state:
-            raise PromiseBroken("agreement", f"two states of version {state.version} were decided")
-        for ring in (state.ring, state.newest):
-            if self._epochs.setdefault(ring.epoch, ring.digest) != ring.digest:
-                raise PromiseBroken("agreement", f"two rings of epoch {ring.epoch} were decided")
-
-    def __len__(self) -> int:
-        return len(self._states)
 
 
 def _next_state(keeper: RingKeeper, rng: random.Random) -> RingState:
@@ -43,7 +25,7 @@ def _next_state(keeper: RingKeeper, rng: random.Random) -> RingState:
 class _Operators:
     """Three people who change the ring through any node, without talking to each other."""
 
-    def __init__(self, stage: Stage, decisions: _Decisions, rng: random.Random) -> None:
+    def __init__(self, stage: Stage, decisions: Decisions, rng: random.Random) -> None:
         self._stage, self._decisions, self._rng = stage, decisions, rng
         self.confirmed: list[RingState] = []
         self.is_over = False
@@ -59,7 +41,7 @@ class _Operators:
                 self._decisions.add(state)
 
     async def _commit(self, name: str, state: RingState) -> bool:
-        task = _propose(self._stage, name, state)
+        task = propose(self._stage.world, name, state)
         # A node that loses its power never answers.
         await asyncio.wait([task], timeout=20.0)
         if not task.done() or task.cancelled():
@@ -73,15 +55,6 @@ class _Operators:
 
 def _keeper(stage: Stage, name: str) -> RingKeeper:
     return stage.world.nodes[name].replication.ring_keeper
-
-
-def _propose(stage: Stage, name: str, state: RingState) -> "asyncio.Task[None]":
-    """Have a node propose something, as part of its life."""
-    life = stage.world.nodes[name].life
-    assert life is not None
-    task = stage.world.loop.create_task(_keeper(stage, name).propose(state), context=life.context.copy())
-    task.add_done_callback(lambda done: done.cancelled() or done.exception())
-    return task
 
 
 def _break_something(stage: Stage, rng: random.Random) -> None:
@@ -100,7 +73,7 @@ def _break_something(stage: Stage, rng: random.Random) -> None:
 async def operators_commit_at_once(stage: Stage) -> None:
     """Three operators change the ring through different nodes at the same time, while links break and the power of
     nodes fails. No version and no epoch is ever decided twice, and in the end all nodes know the same."""
-    decisions, rng = _Decisions(), random.Random(f"{stage.world.options.seed} operators")  # noqa: S311
+    decisions, rng = Decisions(), random.Random(f"{stage.world.options.seed} operators")  # noqa: S311
     operators = _Operators(stage, decisions, rng)
     tasks = [asyncio.create_task(operators.work()) for _ in range(3)]
     for _ in range(12):
@@ -158,15 +131,15 @@ async def voters_lose_their_power(stage: Stage) -> None:
     state = _next_state(keeper, rng)
     learned = asyncio.Event()
     keeper.on_learned = lambda _: learned.set()
-    _propose(stage, "n1", state)
+    propose(stage.world, "n1", state)
     await learned.wait()
-    decisions = _Decisions()
+    decisions = Decisions()
     decisions.add(state)
     stage.world.cut_power(*stage.world.names)
     stage.world.start(*stage.world.names[1:])
     await stage.world.wait_connected(*stage.world.names[1:])
     for name in stage.world.names[1:]:
-        await asyncio.wait([_propose(stage, name, _next_state(_keeper(stage, name), rng))])
+        await asyncio.wait([propose(stage.world, name, _next_state(_keeper(stage, name), rng))])
         decisions.add(_keeper(stage, name).state)
     stage.world.start()
     await stage.world.wait_connected()

@@ -5,18 +5,13 @@ import random
 
 from dynafs.errors import DynafsError
 from dynafs.ring.change import Change
-from dynafs.ring.plan import make_plan
-from dynafs.ring.transition import RingState, Step
+from dynafs.ring.transition import Step
+from dynafs.sim.operators import moved
 from dynafs.sim.options import WorldOptions
 from dynafs.sim.scenarios.stage import LARGE, MIDDLE, SMALL, Stage, expect, scenario
 
 #: Virtual seconds within which a change must be over when nothing is broken.
 CHANGE_MAX_S = 120.0
-
-
-def moved(state: RingState, *changes: Change) -> RingState:
-    """Return the state that begins the way to the ring with these changes."""
-    return state.moving_to(make_plan(state.ring, changes, state.epoch_max + 1).after)
 
 
 async def change(stage: Stage, *changes: Change) -> None:
