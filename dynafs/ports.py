@@ -215,6 +215,10 @@ class Store(Protocol):
         """Return the hints for a node in their order, behind one of them."""
         ...
 
+    async def hint_targets(self) -> list[str]:
+        """Return the nodes for which there are hints."""
+        ...
+
     def check_room(self, *, is_for_others: bool = False) -> None:
         """Raise StoreFull when there is no room for new contents. is_for_others: or for what other nodes own."""
         ...

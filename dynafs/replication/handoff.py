@@ -79,7 +79,7 @@ class Handoff:
     async def report(self, key: bytes = b"") -> Answer:
         """Tell how much is kept for whom, of one file or of all."""
         targets = {}
-        for target in self._reach.others:
+        for target in await self._store.hint_targets():
             count = size_bytes = oldest_ms = 0
             async for one in self._hints_for(target):
                 if not key or one.key == key:
@@ -91,7 +91,7 @@ class Handoff:
 
     async def _hand_over(self, job: Job) -> None:
         count = size_bytes = 0
-        for target in self._reach.others:
+        for target in await self._store.hint_targets():
             async for hint in self._hints_for(target):
                 if not await self._deal_with(job, hint):
                     count, size_bytes = count + 1, size_bytes + hint.size_bytes
@@ -106,6 +106,8 @@ class Handoff:
 
     async def _deal_with(self, job: Job, hint: Hint) -> bool:
         """Hand over one hint if its target is up, give it up if it is too old; return whether it is gone."""
+        if hint.target not in self._reach.owners(hint.chunk_id or file_hash(hint.key)):
+            return await self._readdress(hint)
         is_up = self._reach.is_up(hint.target)
         await job.step(job.pace_s(hint.size_bytes, RATE_BYTES_PER_S_MAX) if is_up else 0.0)
         is_old = not hint.is_counted and not 0 <= self._clock.wall_ms() - hint.since_ms <= self._age_ms
@@ -120,6 +122,17 @@ class Handoff:
             job.note(error)
             return False
         job.status.items += 1
+        return True
+
+    async def _readdress(self, hint: Hint) -> bool:
+        """The ring has changed, and what a hint is about belongs to others than its target: keep it for those."""
+        owners = self._reach.owners(hint.chunk_id or file_hash(hint.key))
+        try:
+            await self._adopt(hint, owners)
+            await self._store.remove_hint(hint)
+        except DynafsError as error:
+            self.job.note(error)
+            return False
         return True
 
     async def _give(self, hint: Hint) -> bool:

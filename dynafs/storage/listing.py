@@ -91,6 +91,21 @@ def scan_hints(index: Index, target: str, after: Hint | None, limit: int) -> lis
     return [decode_hint(*row) for row in islice(rows, limit)]
 
 
+def hint_targets(index: Index) -> list[str]:
+    """Return the nodes for which there are hints."""
+    targets: list[str] = []
+    scan = index.scan("hints", b"")
+    row = next(scan, None)
+    while row is not None:
+        target = row[0].partition(b"\0")[0]
+        targets.append(target.decode())
+        try:
+            row = scan.send(target + b"\1")
+        except StopIteration:
+            break
+    return targets
+
+
 def _is_file(data: bytes) -> bool:
     newest = decode_record(data).newest
     return newest is not None and newest.is_file

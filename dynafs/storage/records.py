@@ -11,7 +11,7 @@ from dynafs.ports import Hint, RecordPage, RecordScan
 from dynafs.storage.commit import CommitLane
 from dynafs.storage.disk import Disk, Index
 from dynafs.storage.hints import encode_hint, hint_row
-from dynafs.storage.listing import list_records, scan_hints, scan_records
+from dynafs.storage.listing import hint_targets, list_records, scan_hints, scan_records
 from dynafs.storage.marks import DiskMarks
 from dynafs.storage.trees import RECORDS, KnownSums, TreeWrites, leaf_rows, listed_digest, tree_sums
 
@@ -169,6 +169,10 @@ class RecordStore:
     async def scan_hints(self, target: str, after: Hint | None, limit: int) -> list[Hint]:
         """Return the hints for a node in their order, behind one of them."""
         return await self._disk.read(scan_hints, self._index, target, after, limit)
+
+    async def hint_targets(self) -> list[str]:
+        """Return the nodes for which there are hints."""
+        return await self._disk.read(hint_targets, self._index)
 
     def _put_value(self, family: str, key: bytes, data: bytes) -> asyncio.Future[None]:
         write = _PutValue(family, key, data, self._loop.create_future())
