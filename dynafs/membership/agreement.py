@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import msgspec
 
-from dynafs.errors import DynafsError, RequestInvalid, RingChanged, RingUndecided
+from dynafs.errors import DynafsError, RequestInvalid, RingBehind, RingChanged, RingUndecided
 from dynafs.observe.events import get_logger
 from dynafs.ports import Answer, Clock, Store
 from dynafs.ring.agreement import NO_BALLOT, Acceptor, Ballot, Proposal, next_ballot
@@ -20,6 +20,8 @@ from dynafs.wire.ring import decode_ring_state, encode_ring_state
 log = get_logger()
 
 STATE_FACT, ACCEPTOR_FACT = "ring_state", "ring_acceptor"
+#: Up to which version a node that lost its disk casts no vote: what it promised there is forgotten.
+SILENCE_FACT = "ring_silence"
 #: Attempts of one proposal, and the longest pause before another one.
 ATTEMPTS_MAX = 8
 PAUSE_S_MAX = 0.4
@@ -41,6 +43,13 @@ class RingKeeper:
         kept = store.fact(ACCEPTOR_FACT)
         self._acceptor = Acceptor(1) if kept is None else _decode_acceptor(kept)
         self._acceptor = self._acceptor.on_learned(self.state.version)
+        silence = store.fact(SILENCE_FACT)
+        #: None while nothing is known of a former self
+        self._silent_to = None if silence is None else int(silence)
+        #: set by the composition root: whether this node may have been another one, that knew and promised more
+        self.may_have_forgotten: Callable[[], bool] = lambda: False
+        #: set by the composition root: whether it was
+        self.has_forgotten: Callable[[], bool] = lambda: False
         #: one change of what is durable at a time
         self._lock = asyncio.Lock()
         #: set by the composition root: asks peers
@@ -61,9 +70,47 @@ class RingKeeper:
                 await self.learn(decode_ring_state(body))
                 return Answer(Stored())
             case ReadRing():
-                return Answer(RingReply(self.state.version), encode_ring_state(self.state))
+                is_pending = self.pending is not None
+                return Answer(RingReply(self.state.version, is_pending), encode_ring_state(self.state))
+
+    @property
+    def is_sure(self) -> bool:
+        """Whether this node knows every state that it ever knew."""
+        return self._silent_to is not None or not self.may_have_forgotten()
+
+    def check_memory(self) -> None:
+        """Raise RingBehind while this node may have known a later state than it does, and has forgotten it."""
+        if not self.is_sure:
+            raise RingBehind("this node has yet to learn which ring stands", version=self.state.version)
+
+    async def remember(self, nodes: Sequence[str]) -> None:
+        """After a disk was lost: learn from so many others what they know that nothing decided is missed. Raises
+        StoreError."""
+        if not self.has_forgotten():
+            return
+        answers = await self._ask_all(nodes, ReadRing(), b"")
+        told = [one.message for one in answers if isinstance(one, Answer) and isinstance(one.message, RingReply)]
+        for answer in answers:
+            if isinstance(answer, Answer) and answer.body:
+                await self.learn(decode_ring_state(answer.body))
+        others = [member.node for member in self.state.ring.members if member.node != self._me]
+        if len(told) < min(len(others), len(others) // 2 + 1) or any(one.is_pending for one in told):
+            return
+        silent_to = self.state.version + 1
+        await self._store.put_fact(SILENCE_FACT, str(silent_to).encode())
+        self._silent_to = silent_to
+        log.info("ring.remembered", version=self.state.version)
+
+    @property
+    def pending(self) -> RingState | None:
+        """What this node accepted for the next version, if that may have been decided without being told."""
+        value = self._acceptor.value
+        return decode_ring_state(value) if value and self._acceptor.version > self.state.version else None
 
     async def _vote(self, version: int, ballot: Ballot, value: bytes) -> Answer:
+        self.check_memory()
+        if self._silent_to is not None and version <= self._silent_to:
+            raise RingBehind(f"this node lost its disk; it votes again after version {self._silent_to}")
         async with self._lock:
             acceptor = self._acceptor
             if version != acceptor.version:

@@ -70,7 +70,7 @@ class Replication:
         stamps = StampSource(hybrid, clock, store, settings.cluster.max_clock_skew_ms)
         keeper = ReferenceKeeper(store, clock, settings.healing.reference_age_s)
         self.ring_keeper = RingKeeper(settings.node.name, RingState.first(founded), store, clock)
-        fence = Fence(lambda: self.ring_keeper.state.version)
+        fence = Fence(self.ring_keeper)
         self.replica = Replica(store, stamps, keeper, fence, settings.limits.listing_rows_max)
         self.reach = Reach(
             settings.node.name, RingView(self.ring_keeper.state), peers, self.membership, self.replica.handle,
@@ -87,6 +87,8 @@ class Replication:
         self.replica.committer = self.committer.serve
         self.refill = Refill(self.reach, store, generation, partial(self.replica.merge_record, is_old=True))
         self.replica.refill = self.refill
+        self.ring_keeper.may_have_forgotten = lambda: not self.refill.is_first
+        self.ring_keeper.has_forgotten = lambda: self.refill.is_lost
 
     def _compose_requests(self) -> None:
         """What serves clients."""

@@ -6,10 +6,10 @@ disk before it tells what it holds.
 """
 
 import asyncio
-from collections.abc import Callable
 from typing import TypeVar
 
 from dynafs.errors import RingBehind, RingOutdated
+from dynafs.membership import RingKeeper
 
 F = TypeVar("F", bound="asyncio.Future[None]")
 
@@ -17,17 +17,19 @@ F = TypeVar("F", bound="asyncio.Future[None]")
 class Fence:
     """Guards one node's copies."""
 
-    def __init__(self, version: Callable[[], int]) -> None:
-        """version: of the state that this node knows."""
-        self._version = version
+    def __init__(self, keeper: RingKeeper) -> None:
+        self._keeper = keeper
         self._storing: set[asyncio.Future[None]] = set()
 
     def check(self, ring_version: int) -> None:
-        """Raise RingOutdated when a newer state is known than an operation goes by; 0 goes by none."""
-        if ring_version and ring_version < self._version():
-            raise RingOutdated(
-                f"asked by version {ring_version} of the ring, which is at {self._version()}", version=self._version()
-            )
+        """Raise RingOutdated when a newer state is known than an operation goes by, RingBehind when this node may have
+        forgotten one; 0 goes by none."""
+        if not ring_version:
+            return
+        self._keeper.check_memory()
+        known = self._keeper.state.version
+        if ring_version < known:
+            raise RingOutdated(f"asked by version {ring_version} of the ring, which is at {known}", version=known)
 
     def store(self, stored: F) -> F:
         """Remember a write until it is on disk."""
@@ -40,10 +42,9 @@ class Fence:
         is not known."""
         if not ring_version:
             return
-        if ring_version > self._version():
-            raise RingBehind(
-                f"asked by version {ring_version} of the ring, of which this node knows {self._version()}",
-                version=self._version(),
-            )
+        self._keeper.check_memory()
+        known = self._keeper.state.version
+        if ring_version > known:
+            raise RingBehind(f"asked by version {ring_version} of the ring, this node knows {known}", version=known)
         if self._storing:
             await asyncio.wait(set(self._storing))

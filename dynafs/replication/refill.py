@@ -73,6 +73,16 @@ class Refill:
         self._answered: dict[str, None] = {}
 
     @property
+    def is_first(self) -> bool:
+        """Whether this node's data directory is known to be the first it ever had, or old enough to remember."""
+        return self._state.is_complete and not self._state.is_lost
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether a former self of this node, with another data directory, was met by a peer."""
+        return self._state.is_lost
+
+    @property
     def is_complete(self) -> bool:
         """Whether this node may answer every read."""
         return self._state.is_complete

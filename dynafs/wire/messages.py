@@ -319,9 +319,10 @@ class ReadRing(Message, frozen=True):
 
 
 class RingReply(Message, frozen=True):
-    """Body: the state."""
+    """Body: the state. is_pending: the next one was accepted here, and may have been decided."""
 
     version: int
+    is_pending: bool = False
 
 
 class ErrorReply(Message, frozen=True):
