@@ -364,6 +364,12 @@ class RingBehind(RingError):
     retryable = True
 
 
+class PlanOutdated(RingError):
+    """The plan that was to be committed is not the plan of what is staged by now."""
+
+    code = "plan_outdated"
+
+
 class RingUndecided(RingError):
     """No majority of the members answered; the change may still be decided by whoever proposes next."""
 

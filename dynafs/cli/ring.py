@@ -16,10 +16,12 @@ from dynafs.cli.output import (
     talk,
 )
 from dynafs.cli.staging import add_staging_commands
+from dynafs.cli.transition import add_transition_commands
 from dynafs.client import DynafsClient
 
 ring_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 add_staging_commands(ring_app)
+add_transition_commands(ring_app)
 
 
 @ring_app.command()

@@ -99,7 +99,12 @@ def _stage(url: str, token: str, as_json: bool, **change: Any) -> None:
 def _show(found: dict[str, Any], *, as_json: bool) -> None:
     if as_json:
         print_json(found)
-        return
+    else:
+        show_plan(found)
+
+
+def show_plan(found: dict[str, Any]) -> None:
+    """Print what the staged changes would take."""
     if not found["staged"]:
         out.print(f"nothing is staged; the ring stays at epoch {found['epoch']}")
         return

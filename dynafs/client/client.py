@@ -162,6 +162,22 @@ class DynafsClient:
         async with self._request("POST", "/v1/ring/clear") as response:
             return await _json(response)
 
+    async def commit_ring(self, plan_hash: str) -> dict[str, Any]:
+        """Begin to move to the ring of the staged changes; return how far that is."""
+        data = msgspec.json.encode({"hash": plan_hash})
+        async with self._request("POST", "/v1/ring/commit", data=data) as response:
+            return await _json(response)
+
+    async def cancel_ring(self) -> dict[str, Any]:
+        """Give a change of the ring up that has not switched yet; return what stands."""
+        async with self._request("POST", "/v1/ring/cancel") as response:
+            return await _json(response)
+
+    async def transfers(self) -> dict[str, Any]:
+        """Return how far a change of the ring is."""
+        async with self._request("GET", "/v1/ring/transfers") as response:
+            return await _json(response)
+
     async def jobs(self) -> dict[str, Any]:
         """Return what the node does in the background."""
         async with self._request("GET", "/v1/jobs") as response:

@@ -15,6 +15,7 @@ STATUS: dict[type[errors.DynafsError], int] = {
     errors.BucketExists: 409,
     errors.TooManySiblings: 409,
     errors.RingChanged: 409,
+    errors.PlanOutdated: 409,
     errors.RangeNotSatisfiable: 416,
     errors.DigestMismatch: 422,
     errors.NotSupported: 501,

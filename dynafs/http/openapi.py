@@ -82,6 +82,11 @@ DOCUMENT: dict[str, Any] = {
         "/v1/ring/stage": {
             "post": _operation("Stage a change", {"200": "plan", "400": "impossible"}, [], "application/json")
         },
+        "/v1/ring/commit": {
+            "post": _operation("Begin to move to the ring of a plan", {"200": "transfers", "409": "another plan"}, [])
+        },
+        "/v1/ring/cancel": {"post": _operation("Give a change of the ring up", {"200": "transfers"}, [])},
+        "/v1/ring/transfers": {"get": _operation("How far a change of the ring is", {"200": "transfers"}, [])},
         "/v1/ring/clear": {"post": _operation("Forget all staged changes", {"200": "plan"}, [])},
         "/v1/cluster": {"get": _operation("Which nodes are up", {"200": "nodes"}, [])},
         "/v1/census": {"get": _operation("What the last census counted", {"200": "counts", "404": "none taken"}, [])},

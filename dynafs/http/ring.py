@@ -6,15 +6,19 @@ from collections import Counter
 import msgspec
 from aiohttp import web
 
-from dynafs.errors import RequestInvalid
+from dynafs.errors import PlanOutdated, RequestInvalid, RingError
 from dynafs.http.asking import small_body
 from dynafs.http.rendering import json_response
 from dynafs.replication.cluster import Replication
 from dynafs.ring.change import Change
 from dynafs.ring.plan import Plan, copies_without, make_plan
-from dynafs.ring.transition import RingState
+from dynafs.ring.transition import RingState, Step
 
 CHANGE_SIZE_BYTES_MAX = 4096
+
+
+class _Commit(msgspec.Struct, forbid_unknown_fields=True):
+    hash: str
 
 
 class RingRoutes:
@@ -41,6 +45,44 @@ class RingRoutes:
             raise RequestInvalid("body", f'{error}; for example {{"kind": "leave", "node": "n3"}}') from None
         state = await self._replication.ring_keeper.amend(lambda state: state.staging(change))
         return json_response(await self._told(state))
+
+    async def commit(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Begin to move to the ring of a plan, named by its hash; answered with how far that is."""
+        body = await small_body(request, CHANGE_SIZE_BYTES_MAX, self._replication.settings.http.body_stall_timeout_s)
+        try:
+            asked = msgspec.json.decode(body, type=_Commit)
+        except msgspec.DecodeError as error:
+            raise RequestInvalid("body", f'{error}; for example {{"hash": "0123456789abcdef"}}') from None
+        keeper = self._replication.ring_keeper
+        state = keeper.state
+        if not state.staged:
+            raise RingError("nothing is staged; prepare changes with `dynafs ring stage`")
+        plan = await asyncio.to_thread(make_plan, state.newest, state.staged, state.epoch_max + 1)
+        if state.step is Step.STABLE and plan.hash != asked.hash:
+            raise PlanOutdated(
+                f"plan {asked.hash[:40]} is not the present one, {plan.hash}; look at it with `dynafs ring plan` first",
+                hash=plan.hash,
+            )
+        await keeper.propose(state.moving_to(plan.after))
+        return await self.transfers()
+
+    async def cancel(self) -> web.StreamResponse:
+        """Stay with the present ring; answered like `transfers`."""
+        await self._replication.ring_keeper.amend(RingState.cancelled)
+        return await self.transfers()
+
+    async def transfers(self) -> web.StreamResponse:
+        """How far a change of the ring is: of how many partitions each new owner has everything."""
+        view = self._replication.reach.view
+        done = await self._replication.rebalancer.progress(view) if view.state.step is Step.MOVING else {}
+        rows = [
+            {"node": node, "partitions": wanted, "done": done.get(node)}
+            for node in view.nodes if (wanted := len(view.state.pulls(node)))
+        ]  # fmt: skip
+        return json_response({
+            "seen_by": self._replication.settings.node.name, "version": view.version, "step": view.state.step,
+            "epoch": view.state.ring.epoch, "next_epoch": view.ring.epoch, "nodes": rows,
+        })  # fmt: skip
 
     async def _told(self, state: RingState) -> dict[str, object]:
         # In a large cluster this takes a while; clients should not wait for it.

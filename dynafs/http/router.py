@@ -17,10 +17,12 @@ from dynafs.http.ring import RingRoutes
 from dynafs.observe import metrics
 from dynafs.replication.cluster import Replication
 
-_FILES, _METADATA, _CHUNKS, _BUCKETS, _LOCATE, _JOBS, _EXPLAIN, _PLAN, _STAGE, _CLEAR = (
+_FILES, _METADATA, _CHUNKS, _BUCKETS, _LOCATE, _JOBS, _EXPLAIN = (
     "/v1/files/", "/v1/metadata/", "/v1/chunks/", "/v1/buckets/", "/v1/ring/locate/", "/v1/jobs",
-    "/v1/explain/", "/v1/ring/plan", "/v1/ring/stage", "/v1/ring/clear",
+    "/v1/explain/",
 )  # fmt: skip
+#: What operators POST to.
+_RING_ACTIONS = ("/v1/ring/stage", "/v1/ring/clear", "/v1/ring/commit", "/v1/ring/cancel")
 
 
 class MethodNotAllowed(DynafsError):
@@ -47,7 +49,7 @@ class Router:
             return await self._route_files(request, path[len(_FILES) :], query)
         if path.startswith(_BUCKETS):
             return await self._route_bucket(request, decoded(path[len(_BUCKETS) :], "bucket"), query)
-        if path == _JOBS or path.startswith((f"{_JOBS}/", _STAGE, _CLEAR)):
+        if path == _JOBS or path.startswith(f"{_JOBS}/") or path in _RING_ACTIONS:
             return await self._route_operator(request, path, query)
         if request.method not in ("GET", "HEAD"):
             return self._not_allowed(request, "GET, HEAD") if self._exists(path) else _no_route(path)
@@ -102,19 +104,28 @@ class Router:
 
     async def _route_operator(self, request: web.BaseRequest, path: str, query: str) -> web.StreamResponse:
         """Have something done that operators ask for."""
-        if path not in (_STAGE, _CLEAR):
+        if path not in _RING_ACTIONS:
             return await self._route_job(request, path[len(_JOBS) + 1 :], query)
         query_of(query, ())
         if request.method != "POST":
             return self._not_allowed(request, "POST")
-        return await (self._ring.stage(request) if path == _STAGE else self._ring.clear())
+        match path:
+            case "/v1/ring/stage":
+                return await self._ring.stage(request)
+            case "/v1/ring/commit":
+                return await self._ring.commit(request)
+            case "/v1/ring/cancel":
+                return await self._ring.cancel()
+            case _:
+                return await self._ring.clear()
 
     def _fixed(self) -> dict[str, Callable[[str], Awaitable[web.StreamResponse]]]:
         """Return {path: what answers GET there, given the query}."""
         return {
             "/v1/files": lambda query: self._look.list_files("", query),
             "/v1/ring": lambda _: self._look.ring(),
-            _PLAN: lambda _: self._ring.plan(),
+            "/v1/ring/plan": lambda _: self._ring.plan(),
+            "/v1/ring/transfers": lambda _: self._ring.transfers(),
             "/v1/cluster": lambda _: self._look.cluster(),
             "/v1/census": lambda _: self._jobs.census(),
             "/v1/hints": lambda _: self._jobs.hints(),

@@ -89,6 +89,12 @@ class Rebalancer:
                 return [one for one in found if not one.is_available] or [own]
             after = page.after
 
+    async def progress(self, view: RingView) -> dict[str, int]:
+        """Return {new owner that answers: of how many partitions it has everything}. Raises ReadQuorumLost."""
+        policies = await self._policies()
+        done = await self._pulled(view, max(one.n - one.w + 1 for one in policies))
+        return {node: sum(one == node for _, one in done) for node in dict.fromkeys(node for _, node in done)}
+
     async def _pulled(self, view: RingView, needed: int) -> set[tuple[int, str]]:
         """Return (partition, node) of what new owners have."""
         nodes = [member.node for member in view.ring.members]
