@@ -22,7 +22,8 @@ class Change:
     """One thing to be different.
 
     node: who joins, leaves, is replaced, or gets a weight or zone. by: who replaces it. weight, zone: of one that joins
-    or is changed; None keeps what it has, or for one that joins means 1.0 and "default".
+    or is changed; None keeps what it has, or for one that joins means 1.0 and "default". address: HOST:PORT where peers
+    reach a newcomer; empty when their settings say it.
     """
 
     kind: Kind
@@ -30,6 +31,7 @@ class Change:
     by: str = ""
     weight: float | None = None
     zone: str | None = None
+    address: str = ""
 
     def __str__(self) -> str:
         """Return it as an operator would say it."""
@@ -69,7 +71,7 @@ def _apply(members: dict[str, Member], change: Change) -> None:
     if newcomer == "":
         raise ChangeRefused(str(change), "name the node that takes its place")
     if change.kind == "join":
-        members[change.node] = Member(change.node, change.zone or "default", change.weight or 1.0)
+        members[change.node] = Member(change.node, change.zone or "default", change.weight or 1.0, change.address)
         return
     if change.node not in members:
         raise ChangeRefused(str(change), f"{change.node} is no member; members are {', '.join(sorted(members))}")
@@ -81,4 +83,5 @@ def _apply(members: dict[str, Member], change: Change) -> None:
         node=newcomer or before.node,
         weight=before.weight if change.weight is None else change.weight,
         zone=before.zone if change.zone is None else change.zone,
+        address=change.address if newcomer else before.address,
     )

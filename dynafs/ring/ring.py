@@ -1,6 +1,6 @@
 """The ring: an immutable, numbered document that names the owners of every partition."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 
 from blake3 import blake3
@@ -15,11 +15,16 @@ CONTINUUM_POINTS_MEAN = 40
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A node of the ring. weight: share of data relative to others, above 0. zone: its failure domain."""
+    """A node of the ring. weight: share of data relative to others, above 0. zone: its failure domain.
+
+    address: HOST:PORT where peers reach one that joined; empty for those that the settings name. No part of what a ring
+    is: a node that moves house keeps its data.
+    """
 
     node: str
     zone: str
     weight: float = 1.0
+    address: str = field(default="", repr=False, compare=False)
 
 
 @lru_cache(maxsize=8)

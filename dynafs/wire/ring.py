@@ -24,12 +24,28 @@ MEMBERS_MAX = 4096
 _OWNER_SIZE_BYTES = 2
 
 
+class _PackedMember(msgspec.Struct, array_like=True):
+    node: str
+    zone: str
+    weight: float
+    address: str = ""
+
+
+class _PackedChange(msgspec.Struct, array_like=True):
+    kind: Kind
+    node: str
+    by: str = ""
+    weight: float | None = None
+    zone: str | None = None
+    address: str = ""
+
+
 class _PackedRing(msgspec.Struct, array_like=True):
-    """members: (node, zone, weight). owners: places among them, two bytes each, little end first."""
+    """owners: places among them, two bytes each, little end first."""
 
     epoch: int
     n: int
-    members: list[tuple[str, str, float]]
+    members: list[_PackedMember]
     owners: bytes
 
 
@@ -38,7 +54,7 @@ class _PackedState(msgspec.Struct, array_like=True):
     step: Step
     epoch_max: int
     rings: list[_PackedRing]
-    staged: list[tuple[Kind, str, str, float | None, str | None]] = []
+    staged: list[_PackedChange] = []
 
 
 _decoder = msgspec.msgpack.Decoder(_PackedState)
@@ -47,7 +63,9 @@ _decoder = msgspec.msgpack.Decoder(_PackedState)
 def encode_ring_state(state: RingState) -> bytes:
     """Return the bytes of a state."""
     rings = [state.ring] if state.next_ring is None else [state.ring, state.next_ring]
-    staged = [(one.kind, one.node, one.by, one.weight, one.zone) for one in state.staged]
+    staged = [
+        _PackedChange(one.kind, one.node, one.by, one.weight, one.zone, one.address) for one in state.staged
+    ]
     packed = _PackedState(state.version, state.step, state.epoch_max, [_pack(ring) for ring in rings], staged)
     return seal(STATE_FORMAT, msgspec.msgpack.encode(packed))
 
@@ -59,7 +77,7 @@ def decode_ring_state(data: bytes | bytearray | memoryview) -> RingState:
         packed = _decoder.decode(payload)
         rings = [_unpack(ring) for ring in packed.rings]
         next_ring = rings[1] if len(rings) > 1 else None
-        staged = tuple(Change(*change) for change in packed.staged)
+        staged = tuple(Change(*msgspec.structs.astuple(change)) for change in packed.staged)
         return RingState(packed.version, rings[0], packed.step, next_ring, packed.epoch_max, staged)
     except (msgspec.DecodeError, UnicodeDecodeError, IndexError, RingError) as error:
         raise RemoteProtocolError(f"a ring state cannot be decoded: {error}") from None
@@ -70,7 +88,7 @@ def _pack(ring: Ring) -> _PackedRing:
     owners = array.array("H", (places[node] for nodes in ring.owners for node in nodes))
     if sys.byteorder == "big":
         owners.byteswap()
-    members = [(member.node, member.zone, member.weight) for member in ring.members]
+    members = [_PackedMember(member.node, member.zone, member.weight, member.address) for member in ring.members]
     return _PackedRing(ring.epoch, ring.n, members, owners.tobytes())
 
 
@@ -83,7 +101,7 @@ def _unpack(packed: _PackedRing) -> Ring:
     owners = array.array("H", packed.owners)
     if sys.byteorder == "big":
         owners.byteswap()
-    members = tuple(Member(*member) for member in packed.members)
+    members = tuple(Member(*msgspec.structs.astuple(member)) for member in packed.members)
     names = [members[place].node for place in owners]
     rows = tuple(tuple(names[start : start + packed.n]) for start in range(0, len(names), packed.n))
     return Ring(packed.epoch, packed.n, members, rows)
