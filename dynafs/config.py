@@ -41,11 +41,11 @@ class NodeSettings(Section, frozen=True):
     """This node."""
 
     name: str
-    """Which of cluster.members this node is."""
+    """Which of cluster.members this node is, or a name that none of them has: such a node waits until it is staged."""
     data_dir: str
     """Directory for everything it stores; made when missing. One node per directory."""
     listen: str = ""
-    """HOST:PORT to listen on for peers. Default: its address in cluster.members."""
+    """HOST:PORT to listen on for peers. Default: its address in cluster.members. A node that is to join needs it."""
 
 
 class ClusterSettings(Section, frozen=True):
@@ -60,7 +60,7 @@ class ClusterSettings(Section, frozen=True):
     partitions: int = 1024
     """Slices of the hash space: a power of two up to 65536. Fixed for the life of the cluster."""
     members: tuple[MemberSettings, ...] = ()
-    """All nodes, in the same order everywhere."""
+    """The nodes that the cluster is founded with, in the same order everywhere. Later ones join: dynafs ring stage."""
     r: int = 2
     """Owners a read asks, unless the bucket says otherwise. r + w must be above n."""
     w: int = 2
@@ -261,8 +261,11 @@ def check_settings(settings: Settings) -> None:
 def _cluster_problems(settings: Settings) -> list[str]:
     cluster, names = settings.cluster, [m.node for m in settings.cluster.members]
     problems = []
-    if settings.node.name not in names:
-        problems.append(f"node.name: {settings.node.name!r} is not among cluster.members {names}")
+    if settings.node.name not in names and not settings.node.listen:
+        problems.append(
+            f"node.name: {settings.node.name!r} is not among cluster.members {names}; a node that is to join them "
+            "needs node.listen, the HOST:PORT where they reach it"
+        )
     if len(set(names)) != len(names):
         problems.append("cluster.members: two members have the same node name")
     if not 1 <= cluster.n <= max(1, len(names)):

@@ -9,7 +9,7 @@ from pathlib import Path
 from dynafs.config import Settings
 from dynafs.errors import StoreRefused
 from dynafs.http import HttpServer
-from dynafs.membership import FixedMembership
+from dynafs.membership import RingMembership
 from dynafs.observe.events import get_logger
 from dynafs.peers import PeerListener, PeerPool
 from dynafs.replication.cluster import Replication
@@ -80,11 +80,13 @@ class Node:
         secret = cluster.secret.encode()
         others = {m.node: m.address for m in cluster.members if m.node != name}
         self.pool = PeerPool(me, secret, others, settings.timeouts, clock, settings.limits.peer_calls_max)
-        membership = FixedMembership(name, self.ring.zones, self.pool.is_up)
+        membership = RingMembership(name, lambda: self.replication.reach.view.zones, self.pool.is_up)
         generation = directory.identity.generation
         self.replication = Replication(settings, self.ring, clock, self.store, generation, self.pool, membership)
+        self.replication.on_members = self.pool.introduce
+        self.pool.introduce(self.replication.reach.view.addresses)
         self.listener = PeerListener(
-            me, secret, settings.timeouts, clock, self.replication.replica.handle, self.pool.hurry,
+            me, secret, settings.timeouts, clock, self.replication.replica.handle, self._on_peer_seen,
             settings.limits.receive_bytes,
         )  # fmt: skip
         await self.listener.start(settings.peer_listen)
@@ -95,6 +97,11 @@ class Node:
             "node.started", http=settings.http.listen, peers=settings.peer_listen, data_dir=settings.node.data_dir,
             generation=generation, pid=os.getpid(),
         )  # fmt: skip
+
+    def _on_peer_seen(self, node: str) -> None:
+        """A peer connected: it can be called again, or waits to be staged."""
+        self.pool.hurry(node)
+        self.replication.note_seen(node)
 
     async def _check_ring(self) -> None:
         """Refuse to serve data that was placed by another ring: members cannot be changed by editing the settings."""

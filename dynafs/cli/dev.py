@@ -21,11 +21,12 @@ POLL_S = 0.1
 
 
 class DevPlan(msgspec.Struct, frozen=True):
-    """What a data directory was made for; kept beside the data."""
+    """What a data directory was made for; kept beside the data. nodes: the founders. added: those that came later."""
 
     nodes: int
     port: int
     secret: str
+    added: int = 0
 
 
 def prepare(nodes: int, port: int, data: Path) -> list[Path]:
@@ -38,19 +39,37 @@ def prepare(nodes: int, port: int, data: Path) -> list[Path]:
             raise ConfigError(
                 [f"--nodes: {data} holds a cluster of {plan.nodes} nodes; use --nodes {plan.nodes} or another --data"]
             )
-        plan = DevPlan(nodes, port, plan.secret)
+        plan = msgspec.structs.replace(plan, port=port)
     else:
         plan = DevPlan(nodes, port, secrets.token_hex(32))
-    plan_path.write_bytes(msgspec.json.encode(plan))
-    plan_path.chmod(0o600)
-    paths = []
-    for number in range(1, nodes + 1):
-        path = data / f"n{number}.toml"
-        path.write_text(node_settings(plan, number, data))
-        path.chmod(0o600)
-        tomllib.loads(path.read_text())
-        paths.append(path)
-    return paths
+    _keep(plan, plan_path)
+    return [_write_settings(plan, number, data) for number in range(1, nodes + plan.added + 1)]
+
+
+def _keep(plan: DevPlan, path: Path) -> None:
+    path.write_bytes(msgspec.json.encode(plan))
+    path.chmod(0o600)
+
+
+def _write_settings(plan: DevPlan, number: int, data: Path) -> Path:
+    path = data / f"n{number}.toml"
+    path.write_text(node_settings(plan, number, data))
+    path.chmod(0o600)
+    tomllib.loads(path.read_text())
+    return path
+
+
+def prepare_newcomer(data: Path) -> tuple[int, DevPlan, Path]:
+    """Write settings for one more node beside those of `data`; return its number, the plan, and the settings' path."""
+    plan_path = data / "dev.json"
+    if not plan_path.exists():
+        raise ConfigError([f"--data: {data} holds no cluster yet; start one with `dynafs dev` first"])
+    plan = msgspec.json.decode(plan_path.read_bytes(), type=DevPlan)
+    plan = msgspec.structs.replace(plan, added=plan.added + 1)
+    number = plan.nodes + plan.added
+    path = _write_settings(plan, number, data)
+    _keep(plan, plan_path)
+    return number, plan, path
 
 
 def node_settings(plan: DevPlan, number: int, data: Path) -> str:
@@ -59,29 +78,46 @@ def node_settings(plan: DevPlan, number: int, data: Path) -> str:
     majority = n // 2 + 1
     members = "".join(_member(i, plan.port) for i in range(1, plan.nodes + 1))
     data_dir = msgspec.json.encode(str((data / f"n{number}").resolve())).decode()
+    listen = f'listen = "{_address(number, plan.port)}"\n' if number > plan.nodes else ""
     return (
-        f'[node]\nname = "n{number}"\ndata_dir = {data_dir}\n\n'
+        f'[node]\nname = "n{number}"\ndata_dir = {data_dir}\n{listen}\n'
         f'[http]\nlisten = "127.0.0.1:{plan.port + number - 1}"\n\n'
         f'[cluster]\nid = "dev"\nsecret = "{plan.secret}"\nn = {n}\nr = {majority}\nw = {majority}\n{members}'
     )
 
 
 def _member(number: int, port: int) -> str:
-    address = f"127.0.0.1:{port + PEER_PORT_OFFSET + number}"
+    address = _address(number, port)
     return f'\n[[cluster.members]]\nnode = "n{number}"\naddress = "{address}"\nzone = "local"\n'
+
+
+def _address(number: int, port: int) -> str:
+    return f"127.0.0.1:{port + PEER_PORT_OFFSET + number}"
 
 
 async def run(nodes: int, port: int, data: Path) -> int:
     """Run the cluster until interrupted; return the exit code."""
     paths = prepare(nodes, port, data)
+    return await _run(dict(enumerate(paths, 1)), port, data, "cluster ready")
+
+
+async def run_newcomer(data: Path) -> int:
+    """Run one more node, which waits to be staged, until interrupted; return the exit code."""
+    number, plan, path = prepare_newcomer(data)
+    stage = f"dynafs ring stage join n{number} --zone local --address {_address(number, plan.port)}"
+    return await _run({number: path}, plan.port, data, f"n{number} waits to be staged:\n  {stage}")
+
+
+async def _run(paths: dict[int, Path], port: int, data: Path, done: str) -> int:
+    """Run nodes, {number: settings}, until interrupted; say `done` when all of them are ready."""
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
     for one in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(one, stopped.set)
-    processes = [await _start(path, data / f"n{i}.log") for i, path in enumerate(paths, 1)]
-    watchers = [asyncio.create_task(_watch(i, process, stopped, data)) for i, process in enumerate(processes, 1)]
+    processes = {number: await _start(path, data / f"n{number}.log") for number, path in paths.items()}
+    watchers = [asyncio.create_task(_watch(number, one, stopped, data)) for number, one in processes.items()]
     try:
-        ready = asyncio.create_task(_wait_ready(nodes, port, processes))
+        ready = asyncio.create_task(_wait_ready(port, processes))
         stop = asyncio.create_task(stopped.wait())
         await asyncio.wait([ready, stop], return_when=asyncio.FIRST_COMPLETED)
         if not ready.done():
@@ -90,14 +126,14 @@ async def run(nodes: int, port: int, data: Path) -> int:
         if not ready.result():
             print(f"the cluster did not become ready; see {data}/n*.log", file=sys.stderr)
             return 1
-        for number, process in enumerate(processes, 1):
+        for number, process in processes.items():
             print(f"n{number}  http://127.0.0.1:{port + number - 1}  pid {process.pid}  log {data}/n{number}.log")
-        print("cluster ready", flush=True)
+        print(done, flush=True)
         await stop
         return 0
     finally:
         stopped.set()
-        await _stop(processes)
+        await _stop(list(processes.values()))
         await asyncio.gather(*watchers)
 
 
@@ -119,12 +155,12 @@ async def _watch(number: int, process: asyncio.subprocess.Process, stopped: asyn
         print(f"n{number} {how}; see {log}" + (f"\n  {last_line}" if code > 0 else ""), file=sys.stderr, flush=True)
 
 
-async def _wait_ready(nodes: int, port: int, processes: list[asyncio.subprocess.Process]) -> bool:
+async def _wait_ready(port: int, processes: dict[int, asyncio.subprocess.Process]) -> bool:
     deadline = time.monotonic() + READY_TIMEOUT_S
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=2)) as session:
-        waiting = list(range(nodes))
+        waiting = [number - 1 for number in processes]
         while waiting and time.monotonic() < deadline:
-            if any(process.returncode is not None for process in processes):
+            if any(process.returncode is not None for process in processes.values()):
                 return False
             waiting = [i for i in waiting if not await _is_ready(session, port + i)]
             if waiting:

@@ -107,10 +107,11 @@ def dev(
     nodes: Annotated[int, typer.Option("--nodes", min=1, max=64, help="How many nodes.")] = 3,
     port: Annotated[int, typer.Option("--port", min=1024, max=65000, help="HTTP port of the first node.")] = 8080,
     data: Annotated[Path, typer.Option("--data", help="Directory for settings, data and logs.")] = Path(".dynafs"),
+    add: Annotated[bool, typer.Option("--add", help="Run one more node beside the cluster of --data.")] = False,
 ) -> None:
     """Run a local cluster; Ctrl-C stops it."""
     try:
-        code = asyncio.run(dev_cluster.run(nodes, port, data))
+        code = asyncio.run(dev_cluster.run_newcomer(data) if add else dev_cluster.run(nodes, port, data))
     except DynafsError as error:
         fail(error.message.replace("[", "\\["), EXIT_USAGE)
     raise typer.Exit(code)

@@ -41,6 +41,10 @@ def show(url: UrlOption = DEFAULT_URL, token: TokenOption = "", as_json: JsonOpt
         share = f"{100 * member['partitions'] / total:.1f} %"
         table.add_row(state, member["node"], member["zone"], f"{member['weight']:g}", str(member["partitions"]), share)
     out.print(table)
+    for node in found["waiting"]:
+        out.print(f"{node} waits to be staged: dynafs ring stage join {node} --address HOST:PORT")
+    if found["step"] != "stable":
+        out.print(f"the ring changes ({found['step']}): dynafs ring transfers")
 
 
 @ring_app.command()

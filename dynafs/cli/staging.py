@@ -14,6 +14,10 @@ NodeArgument = Annotated[str, typer.Argument(metavar="NODE", help="A node's name
 ZoneOption = Annotated[str, typer.Option("--zone", help="Its failure domain: copies go to different ones.")]
 WeightOption = Annotated[float, typer.Option("--weight", min=0.001, help="Its share of the data, relative to others.")]
 
+AddressOption = Annotated[
+    str, typer.Option("--address", help="HOST:PORT where its peers reach it, unless all settings list it.")
+]
+
 
 def add_staging_commands(app: typer.Typer) -> None:
     """Register the commands below `ring`."""
@@ -27,12 +31,13 @@ def join(
     node: NodeArgument,
     zone: ZoneOption = "default",
     weight: WeightOption = 1.0,
+    address: AddressOption = "",
     url: UrlOption = DEFAULT_URL,
     token: TokenOption = "",
     as_json: JsonOption = False,
 ) -> None:
     """Have a node take its share."""
-    _stage(url, token, as_json, kind="join", node=node, zone=zone, weight=weight)
+    _stage(url, token, as_json, kind="join", node=node, zone=zone, weight=weight, address=address)
 
 
 @stage_app.command()
@@ -47,12 +52,13 @@ def leave(
 def replace(
     node: NodeArgument,
     by: Annotated[str, typer.Argument(metavar="BY", help="The node that takes its place.")],
+    address: AddressOption = "",
     url: UrlOption = DEFAULT_URL,
     token: TokenOption = "",
     as_json: JsonOption = False,
 ) -> None:
     """Have one node own exactly what another one does."""
-    _stage(url, token, as_json, kind="replace", node=node, by=by)
+    _stage(url, token, as_json, kind="replace", node=node, by=by, address=address)
 
 
 @stage_app.command()

@@ -153,7 +153,7 @@ class DynafsClient:
             return await _json(response)
 
     async def stage(self, **change: Any) -> dict[str, Any]:
-        """Stage a change of the ring (kind, node, by, weight, zone); return the plan of all that are staged."""
+        """Stage a change of the ring (kind, node, by, weight, zone, address); return the plan of all that is staged."""
         async with self._request("POST", "/v1/ring/stage", data=msgspec.json.encode(change)) as response:
             return await _json(response)
 

@@ -142,6 +142,7 @@ class InspectionRoutes:
         return json_response({
             "epoch": ring.epoch, "n": ring.n, "partitions": ring.partition_count, "digest": ring.digest.hex(),
             "seen_by": self._replication.settings.node.name, "members": members,
+            "step": self._replication.reach.view.state.step, "waiting": self._replication.waiting,
         })  # fmt: skip
 
     async def locate(self, name: FileName) -> web.StreamResponse:
@@ -149,11 +150,11 @@ class InspectionRoutes:
         ring = self._replication.ring
         partition = partition_of(file_hash(name.key), ring.partition_count)
         nodes = ring.preference_list(partition)
-        addresses = {m.node: m.address for m in self._replication.settings.cluster.members}
+        addresses = self._replication.addresses
         rows = [
             {
                 "node": node, "role": "owner" if i < ring.n else "fallback", "zone": ring.zones[node],
-                "address": addresses[node], "is_up": self._replication.membership.is_up(node),
+                "address": addresses.get(node, ""), "is_up": self._replication.membership.is_up(node),
             }
             for i, node in enumerate(nodes)
         ]  # fmt: skip

@@ -6,6 +6,7 @@ from collections import Counter
 import msgspec
 from aiohttp import web
 
+from dynafs.config import split_address
 from dynafs.errors import PlanOutdated, RequestInvalid, RingError
 from dynafs.http.asking import small_body
 from dynafs.http.rendering import json_response
@@ -43,6 +44,11 @@ class RingRoutes:
             change = msgspec.json.decode(body, type=Change)
         except msgspec.DecodeError as error:
             raise RequestInvalid("body", f'{error}; for example {{"kind": "leave", "node": "n3"}}') from None
+        newcomer = {"join": change.node, "replace": change.by}.get(change.kind)
+        if newcomer and not change.address and newcomer not in self._replication.addresses:
+            raise RequestInvalid("address", f"say where peers reach {newcomer}: --address HOST:PORT")
+        if change.address:
+            _check_address(change.address)
         state = await self._replication.ring_keeper.amend(lambda state: state.staging(change))
         return json_response(await self._told(state))
 
@@ -103,6 +109,13 @@ class RingRoutes:
         me = self._replication.settings.node.name
         owned = state.ring.loads.get(me, 0)
         return self._replication.stored_bytes() // owned if owned else 0
+
+
+def _check_address(address: str) -> None:
+    try:
+        split_address(address)
+    except ValueError as error:
+        raise RequestInvalid("address", str(error)) from None
 
 
 def _nodes(plan: Plan, per_copy_bytes: int) -> list[dict[str, object]]:

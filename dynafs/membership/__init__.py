@@ -8,6 +8,6 @@ What the ring is, members decide by majority (`agreement`); nothing is decided b
 """
 
 from dynafs.membership.agreement import RingKeeper
-from dynafs.membership.fixed import FixedMembership
+from dynafs.membership.ring import RingMembership
 
-__all__ = ["FixedMembership", "RingKeeper"]
+__all__ = ["RingKeeper", "RingMembership"]

@@ -115,11 +115,16 @@ class PeerPool:
         self._me, self._secret, self._clock = me, secret, clock
         self.timeouts, self.calls_max = timeouts, calls_max
         self.jitter = random.Random(clock.random_bytes(8))  # noqa: S311  spreads retries, guards nothing
-        lanes = ["control"] + ["bulk"] * BULK_CONNECTIONS
-        self._lanes = {
-            node: [_Lane(self, node, address, lane) for lane in lanes] for node, address in addresses.items()
-        }
+        self._lanes: dict[str, list[_Lane]] = {}
         self._up: set[str] = set()
+        self.introduce(addresses)
+
+    def introduce(self, addresses: Mapping[str, str]) -> None:
+        """Keep connections to these peers, too; those that are known stay as they are."""
+        for node, address in addresses.items():
+            if node not in self._lanes and node != self._me.node:
+                lanes = ["control"] + ["bulk"] * BULK_CONNECTIONS
+                self._lanes[node] = [_Lane(self, node, address, lane) for lane in lanes]
 
     def handshake(self, node: str, lane: str) -> CallerHandshake:
         """Return a fresh handshake with this peer."""

@@ -1,5 +1,6 @@
 """The composed replication services of one node: what http and the composition root hold on to."""
 
+from collections.abc import Callable, Mapping
 from functools import partial
 
 from dynafs.causality import HybridClock
@@ -41,6 +42,9 @@ from dynafs.ring import Ring
 from dynafs.ring.transition import RingState, Step
 from dynafs.ring.view import RingView
 
+#: Nodes that are remembered for having connected.
+SEEN_MAX = 1000
+
 
 class Replication:
     """Everything a node does with other nodes' copies, wired together over the ports."""
@@ -58,6 +62,9 @@ class Replication:
         """generation: of the data directory; a node that lost its disk comes back with another, as another actor."""
         self.settings, self.membership = settings, membership
         self._clock, self._store = clock, store
+        self._seen: dict[str, None] = {}
+        #: set by the composition root: told where peers are that joined, {node: HOST:PORT}
+        self.on_members: Callable[[Mapping[str, str]], None] = lambda _: None
         self._compose_replica(ring, generation, peers)
         self._compose_requests()
         self._compose_healing()
@@ -167,14 +174,30 @@ class Replication:
         """The ring that is, or that a change leads to."""
         return self.reach.ring
 
+    @property
+    def addresses(self) -> dict[str, str]:
+        """{node: HOST:PORT where its peers reach it}: the settings' word, else what was said when it joined."""
+        return self.reach.view.addresses | {member.node: member.address for member in self.settings.cluster.members}
+
     def _on_ring_learned(self, state: RingState) -> None:
         is_over = state.step is Step.STABLE and self.reach.view.state.step is not Step.STABLE
         self.reach.view = RingView(state)
+        self.on_members(self.reach.view.addresses)
         self.rebalancer.job.hurry()
         if is_over:
             # What belongs to others now goes to them.
             for worker in (self.walker, self.collector, self.anti_entropy):
                 worker.job.hurry()
+
+    def note_seen(self, node: str) -> None:
+        """A node that knows the secret has connected."""
+        if node not in self._seen and len(self._seen) < SEEN_MAX:
+            self._seen[node] = None
+
+    @property
+    def waiting(self) -> list[str]:
+        """Nodes that have connected since this one started, and that no ring has."""
+        return [node for node in self._seen if node not in self.reach.view.nodes]
 
     def has_quorum(self) -> bool:
         """Return whether this node may answer reads, and every partition has enough owners up for the cluster's default

@@ -71,7 +71,9 @@ class Rebalancer:
         policies = await self._policies()
         r_min, needed = min(one.r for one in policies), max(one.n - one.w + 1 for one in policies)
         if view.state.step is Step.MOVING:
-            is_due = view.state.is_pulled(await self._pulled(view, needed), r_min)
+            pulled = await self._pulled(view, needed)
+            done = {(partition, node) for node, partitions in pulled.items() for partition in partitions}
+            is_due = view.state.is_pulled(done, r_min)
         else:
             is_due = view.state.is_known_to_enough(await self._knowing(view.state), r_min)
         if is_due and self._keeper.state is view.state:
@@ -92,22 +94,22 @@ class Rebalancer:
     async def progress(self, view: RingView) -> dict[str, int]:
         """Return {new owner that answers: of how many partitions it has everything}. Raises ReadQuorumLost."""
         policies = await self._policies()
-        done = await self._pulled(view, max(one.n - one.w + 1 for one in policies))
-        return {node: sum(one == node for _, one in done) for node in dict.fromkeys(node for _, node in done)}
+        pulled = await self._pulled(view, max(one.n - one.w + 1 for one in policies))
+        return {node: len(partitions) for node, partitions in pulled.items()}
 
-    async def _pulled(self, view: RingView, needed: int) -> set[tuple[int, str]]:
-        """Return (partition, node) of what new owners have."""
+    async def _pulled(self, view: RingView, needed: int) -> dict[str, list[int]]:
+        """Return {new owner that answers: partitions of which it has everything}."""
         nodes = [member.node for member in view.ring.members]
         request = ReadPulled(view.ring.epoch, needed)
         answers = await asyncio.gather(*(self._reach.ask(node, request) for node in nodes), return_exceptions=True)
-        done: set[tuple[int, str]] = set()
+        done: dict[str, list[int]] = {}
         for node, answer in zip(nodes, answers, strict=True):
             if isinstance(answer, DynafsError):
                 self.job.note(answer)
             elif isinstance(answer, BaseException):
                 raise answer
             else:
-                done |= {(partition, node) for partition in unpacked(bytes(answer.body))}
+                done[node] = unpacked(bytes(answer.body))
         return done
 
     async def _knowing(self, state: RingState) -> list[str]:

@@ -12,6 +12,10 @@ class RingView:
         self.state, self.version = state, state.version
         self.partition_count, self.n = state.ring.partition_count, state.ring.n
         self.nodes = state.nodes
+        members = (*state.ring.members, *state.newest.members)
+        self.zones = {member.node: member.zone for member in members}
+        #: {node: HOST:PORT} of those that joined
+        self.addresses = {member.node: member.address for member in members if member.address}
         #: {partition: nodes}
         self._keepers: dict[int, tuple[str, ...]] = {}
         self._owners: dict[int, tuple[str, ...]] = {}

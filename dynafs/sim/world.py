@@ -19,7 +19,7 @@ from dynafs.config import (
     TimeoutSettings,
 )
 from dynafs.errors import StoreError
-from dynafs.membership import FixedMembership
+from dynafs.membership import RingMembership
 from dynafs.replication.cluster import Replication
 from dynafs.ring import Member, Ring, place
 from dynafs.ring.transition import RingState
@@ -102,7 +102,7 @@ class SimNode:
         self.store = LocalStore(self.disk, settings.storage, self.clock.wall_ms)
         others = [name for name in world.names if name != self.name]
         self.peers = SimPeers(life, world.network, others, settings.timeouts, settings.limits.peer_calls_max)
-        membership = FixedMembership(self.name, world.founded.zones, self.peers.is_up)
+        membership = RingMembership(self.name, lambda: self.replication.reach.view.zones, self.peers.is_up)
         self.replication = Replication(
             settings, world.founded, self.clock, self.store, f"g{self.generation}", self.peers, membership
         )

@@ -63,9 +63,7 @@ _decoder = msgspec.msgpack.Decoder(_PackedState)
 def encode_ring_state(state: RingState) -> bytes:
     """Return the bytes of a state."""
     rings = [state.ring] if state.next_ring is None else [state.ring, state.next_ring]
-    staged = [
-        _PackedChange(one.kind, one.node, one.by, one.weight, one.zone, one.address) for one in state.staged
-    ]
+    staged = [_PackedChange(one.kind, one.node, one.by, one.weight, one.zone, one.address) for one in state.staged]
     packed = _PackedState(state.version, state.step, state.epoch_max, [_pack(ring) for ring in rings], staged)
     return seal(STATE_FORMAT, msgspec.msgpack.encode(packed))
 
