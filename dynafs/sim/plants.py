@@ -26,6 +26,7 @@ from dynafs.replication.standing import Upload, UploadFinder
 from dynafs.replication.writing import WriteRun
 from dynafs.ring.agreement import Acceptor, Proposal
 from dynafs.ring.view import RingView
+from dynafs.sim.ring_plants import RING_PLANTS
 from dynafs.storage.chunk_batch import ChunkBatch, ChunkWrite, MoveChunk
 from dynafs.storage.chunks import ChunkStore
 from dynafs.storage.disk import ChunkPlace
@@ -232,6 +233,7 @@ PLANTS: dict[str, list[tuple[type, str, Callable[..., Any]]]] = {
     "fallback-counted-for-strong": [(WriteRun, "_stand_in_for", _count_stand_ins)],
     "sibling-replaced-unseen": [(Record, "with_sibling", _replace_everything)],
     "hash-not-verified": [(LocalStore, "_verified", _believe_the_disk), (_ChunkRace, "_read_at", _believe_everybody)],
+    **RING_PLANTS,
 }
 
 

@@ -7,7 +7,7 @@ from typing import TypeVar
 import msgspec
 
 from dynafs.sim.options import WorldOptions
-from dynafs.sim.plan import Fault, Plan, Step
+from dynafs.sim.plan import Fault, Plan, RingChange, Step
 
 T = TypeVar("T")
 
@@ -28,6 +28,7 @@ class Shrinker:
         while plan != before and self.runs_left > 0:
             before = plan
             plan = self._fewer_faults(plan)
+            plan = self._fewer_changes(plan)
             plan = self._fewer_steps(plan)
             plan = self._fewer_nodes(plan)
             plan = self._calmer(plan)
@@ -44,6 +45,12 @@ class Shrinker:
             return msgspec.structs.replace(plan, faults=tuple(faults))
 
         return with_faults(self._fewest(plan.faults, with_faults))
+
+    def _fewer_changes(self, plan: Plan) -> Plan:
+        def with_changes(changes: Sequence[RingChange]) -> Plan:
+            return msgspec.structs.replace(plan, changes=tuple(changes))
+
+        return with_changes(self._fewest(plan.changes, with_changes))
 
     def _fewer_steps(self, plan: Plan) -> Plan:
         """Take all clients' steps as one list, so that whole clients go first."""
@@ -88,13 +95,16 @@ class Shrinker:
             for fault in plan.faults
             if len(nodes := tuple(dict.fromkeys(map(other, fault.nodes)))) == len(fault.nodes)
         )
+        changes = tuple(msgspec.structs.replace(change, node=other(change.node)) for change in plan.changes)
         smaller = replace(
             options,
             nodes=options.nodes - 1,
+            founders=min(options.founders, options.nodes - 1),
             clock_offsets_ms={node: ms for node, ms in options.clock_offsets_ms.items() if node != last},
             clock_drifts={node: drift for node, drift in options.clock_drifts.items() if node != last},
         )
-        return self._try(msgspec.structs.replace(plan, options=smaller, clients=clients, faults=faults), plan)
+        fewer = msgspec.structs.replace(plan, options=smaller, clients=clients, faults=faults, changes=changes)
+        return self._try(fewer, plan)
 
     def _calmer(self, plan: Plan) -> Plan:
         """Take away what goes wrong all the time, one thing after the other."""

@@ -57,6 +57,12 @@ def test_planted_bug_is_found(name: str) -> None:
         "vote-forgotten": "voters-lose-their-power",
         "minority-decides": "operators-commit-at-once",
         "source-removed-unsynced": "power-cut-after-compaction",
+        "new-owners-read-early": "all-owners-are-replaced",
+        "old-owners-not-written": "change-is-given-up",
+        "switched-before-pulled": "all-owners-are-replaced",
+        "old-version-accepted": "all-owners-are-replaced",
+        "chunks-not-pulled": "all-owners-are-replaced",
+        "empty-disk-votes": "voter-loses-its-disk",
         "read-without-repair": "half-written-is-read",
         "hint-removed-before-ack": "hints-bring-back-what-was-missed",
     }.get(name)

@@ -146,3 +146,32 @@ async def voters_lose_their_power(stage: Stage) -> None:
     await asyncio.sleep(5.0)
     for name in stage.world.names:
         decisions.add(_keeper(stage, name).state)
+
+
+@scenario(WorldOptions(nodes=5))
+async def voter_loses_its_disk(stage: Stage) -> None:
+    """Three of five nodes decide a change, one of them loses its disk, the other two are away. It and the two that did
+    not hear of the change are a majority, and decide nothing of their own."""
+    rng = random.Random(stage.world.options.seed)  # noqa: S311
+    keeper, learned = _keeper(stage, "n1"), asyncio.Event()
+    stage.world.partition(["n1", "n2", "n3"], ["n4", "n5"])
+    state = _next_state(keeper, rng)
+    keeper.on_learned = lambda _: learned.set()
+    propose(stage.world, "n1", state)
+    await learned.wait()
+    stage.world.cut_power("n1", "n2", "n3")
+    stage.world.network.heal()
+    stage.world.nodes["n2"].replace_disk()
+    stage.world.start("n2")
+    await asyncio.sleep(20.0)
+    for name in ("n4", "n5", "n2"):
+        await asyncio.wait([propose(stage.world, name, _next_state(_keeper(stage, name), rng))])
+    decisions = Decisions()
+    decisions.add(state)
+    stage.world.start()
+    await stage.world.wait_connected()
+    for _ in range(70):
+        await asyncio.sleep(1.0)
+        for name in stage.world.names:
+            if _keeper(stage, name).state.version > 1:
+                decisions.add(_keeper(stage, name).state)

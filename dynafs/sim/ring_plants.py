@@ -1,0 +1,53 @@
+"""Bugs in changes of the ring, put in on purpose."""
+
+from collections.abc import Callable, Collection, Sequence
+from typing import Any
+
+from dynafs.membership import RingKeeper
+from dynafs.replication.fence import Fence
+from dynafs.replication.pulling import Puller
+from dynafs.ring.transition import RingState
+from dynafs.ring.view import RingView
+
+
+def _read_early(self: RingView, hash_bytes: bytes) -> tuple[str, ...]:
+    """Read from the new owners while they still pull."""
+    return self.ring.owners[self.partition_of(hash_bytes)]
+
+
+def _write_to_the_new_only(self: RingView, hash_bytes: bytes) -> tuple[tuple[str, ...], ...]:
+    """Forget the owners that are still read from."""
+    return (self.ring.owners[self.partition_of(hash_bytes)],)
+
+
+def _believe_in_pulls(self: RingState, done: Collection[tuple[int, str]], r: int) -> bool:  # noqa: ARG001
+    """Switch before anything was pulled."""
+    return True
+
+
+def _accept_any_version(self: Fence, ring_version: int) -> None:
+    """Serve whoever goes by an older ring."""
+
+
+async def _take_no_chunks(self: Puller, node: str, chunk_ids: Sequence[bytes]) -> list[bytes]:  # noqa: ARG001
+    """Pull records, and leave what they refer to where it is."""
+    return []
+
+
+def _trust_the_disk(self: RingKeeper) -> None:
+    """Serve and vote from an empty disk as if nothing had ever been promised."""
+
+
+async def _promise_nothing(self: RingKeeper, nodes: Sequence[str]) -> None:
+    """Take part again at once."""
+
+
+#: {name: [(class, method, its replacement)]}
+RING_PLANTS: dict[str, list[tuple[type, str, Callable[..., Any]]]] = {
+    "new-owners-read-early": [(RingView, "readers", _read_early), (RingView, "writers", _write_to_the_new_only)],
+    "old-owners-not-written": [(RingView, "writers", _write_to_the_new_only)],
+    "switched-before-pulled": [(RingState, "is_pulled", _believe_in_pulls)],
+    "old-version-accepted": [(Fence, "check", _accept_any_version)],
+    "chunks-not-pulled": [(Puller, "_take_chunks", _take_no_chunks)],
+    "empty-disk-votes": [(RingKeeper, "check_memory", _trust_the_disk), (RingKeeper, "remember", _promise_nothing)],
+}
