@@ -5,7 +5,8 @@ from asyncio import Future
 from collections.abc import Awaitable, Callable, Sequence
 from typing import NamedTuple, Protocol
 
-from dynafs.wire.messages import Message, Reply, Request
+from dynafs.wire.message import Message
+from dynafs.wire.messages import Reply, Request
 
 Body = bytes | bytearray | memoryview
 

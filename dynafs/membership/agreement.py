@@ -14,8 +14,9 @@ from dynafs.observe.events import get_logger
 from dynafs.ports import Answer, Clock, Store
 from dynafs.ring.agreement import NO_BALLOT, Acceptor, Ballot, Proposal, next_ballot
 from dynafs.ring.transition import RingState
-from dynafs.wire.messages import AcceptRing, LearnRing, PrepareRing, ReadRing, RingReply, RingRequest, RingVote, Stored
+from dynafs.wire.messages import Stored
 from dynafs.wire.ring import decode_ring_state, encode_ring_state
+from dynafs.wire.ring_messages import AcceptRing, LearnRing, PrepareRing, ReadRing, RingReply, RingRequest, RingVote
 
 log = get_logger()
 

@@ -38,6 +38,7 @@ CATALOGUE = {
     "reference.release_failed": "the owners of a replaced upload were not told; its references age instead (debug)",
     "tree.corrected": "a record was not in its tree as it is; it was written anew",
     "ring.learned": "another state of the ring stands",
+    "ring.remembered": "a node that lost its disk knows again which ring stands",
     "segment.removed": "a segment that was mostly dead was written anew",
     "disk.filled": "the disk reached a mark; see storage.soft_mark and its neighbours",
     "disk.freed": "the disk is below a mark again",

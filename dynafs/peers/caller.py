@@ -11,7 +11,8 @@ from dynafs.peers.connection import FramedConnection
 from dynafs.ports import Answer, Body
 from dynafs.wire.frames import Frame, FrameKind
 from dynafs.wire.handshake import CallerHandshake, HandshakeMessage
-from dynafs.wire.messages import Message, decode_error, decode_reply, encode_message
+from dynafs.wire.message import Message
+from dynafs.wire.messages import decode_error, decode_reply, encode_message
 
 #: How often deadlines and signs of life are looked at; deadlines are this much later at worst.
 SWEEP_INTERVAL_S = 0.1

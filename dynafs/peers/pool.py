@@ -11,7 +11,7 @@ from dynafs.observe.events import get_logger
 from dynafs.peers.caller import CallerConnection
 from dynafs.ports import Answer, Body, Clock
 from dynafs.wire.handshake import NONCE_SIZE_BYTES, CallerHandshake, Hello
-from dynafs.wire.messages import Message
+from dynafs.wire.message import Message
 
 log = get_logger()
 

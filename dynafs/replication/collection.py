@@ -113,11 +113,17 @@ class Collector:
         await self._drop_all(over, still_dead)
 
     async def _judge_misplaced(self, misplaced: list[Reference]) -> None:
-        """See that what belongs to other nodes gets there, without waiting until it is due: the ring has changed."""
+        """See that what belongs to other nodes gets there, without waiting until it is due: the ring has changed. What
+        nothing stands behind is due from now on; uploads that go on are never as old as the grace."""
         known = await self._finder.find(((one.key, one.upload_id) for one in misplaced), self._reach.keepers)
+        now_ms = self._clock.wall_ms()
         for one in misplaced:
+            upload = one.key, one.upload_id
             try:
-                await self._keep(one, known.holders[one.key, one.upload_id])
+                if known.holders[upload] or upload in known.unsure:
+                    await self._keep(one, known.holders[upload])
+                elif not is_within(one, now_ms, 1000 * self._grace_s):
+                    await self._store.release_reference(one.chunk_id, one.upload_id)
             except DynafsError as error:
                 self.job.note(error)
 

@@ -22,8 +22,9 @@ from dynafs.replication.leaves import TreeReader, place_of
 from dynafs.replication.reach import Merge, Reach
 from dynafs.ring.transition import RingState
 from dynafs.ring.view import RingView
-from dynafs.wire.messages import LEAVES_MAX, TREE_KINDS, LearnRing, ReadChunk, ReadRecord, RecordReply
+from dynafs.wire.messages import LEAVES_MAX, TREE_KINDS, ReadChunk, ReadRecord, RecordReply
 from dynafs.wire.ring import encode_ring_state
+from dynafs.wire.ring_messages import LearnRing
 
 #: Records asked for at once.
 RECORDS_AT_ONCE = 16

@@ -18,8 +18,8 @@ from dynafs.replication.pulling import Puller, packed, unpacked
 from dynafs.replication.reach import Reach
 from dynafs.ring.transition import RingState, Step
 from dynafs.ring.view import RingView
-from dynafs.wire.messages import LearnRing, Pulled, ReadPulled, ReadRing, RingReply
 from dynafs.wire.ring import encode_ring_state
+from dynafs.wire.ring_messages import LearnRing, Pulled, ReadPulled, ReadRing, RingReply
 
 #: How often a node asks which ring stands, and how often it works on one that moves.
 INTERVAL_S, MOVING_INTERVAL_S = 60.0, 1.0

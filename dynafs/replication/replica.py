@@ -21,7 +21,6 @@ from dynafs.replication.refill import Refill
 from dynafs.replication.stamps import StampSource
 from dynafs.replication.tree_keeper import TreeKeeper
 from dynafs.wire.messages import (
-    AcceptRing,
     ChunkReply,
     ChunkStates,
     CommitVersion,
@@ -34,22 +33,17 @@ from dynafs.wire.messages import (
     FindReferences,
     FindUploads,
     HealingRequest,
-    LearnRing,
     ListRecords,
     ListReply,
-    PrepareRing,
     PullRecords,
     ReadChunk,
     ReadLeaves,
-    ReadPulled,
     ReadRecord,
-    ReadRing,
     ReapRecords,
     RecordReply,
     ReferenceRequest,
     ReleaseReferences,
     Request,
-    RingRequest,
     ScannedRecords,
     ScanRecords,
     StatChunks,
@@ -58,6 +52,7 @@ from dynafs.wire.messages import (
     StoreRecord,
 )
 from dynafs.wire.records import decode_record, encode_record, record_digest
+from dynafs.wire.ring_messages import AcceptRing, LearnRing, PrepareRing, ReadPulled, ReadRing, RingRequest
 from dynafs.wire.rows import ROWS_MAX, checked_ids, checked_rows
 
 log = get_logger()

@@ -11,14 +11,8 @@ from dynafs.ports import Answer, Body, RequestHandler
 from dynafs.sim.loop import Life
 from dynafs.sim.network import Network
 from dynafs.wire.frames import Frame, FrameDecoder, FrameKind, encode_frame
-from dynafs.wire.messages import (
-    Message,
-    decode_error,
-    decode_reply,
-    decode_request,
-    encode_message,
-    error_reply,
-)
+from dynafs.wire.message import Message
+from dynafs.wire.messages import decode_error, decode_reply, decode_request, encode_message, error_reply
 
 log = get_logger()
 

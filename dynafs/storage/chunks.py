@@ -154,7 +154,9 @@ class ChunkStore:
             return body
         metrics.chunks_quarantined.inc()
         log.warning("chunk.quarantined", chunk=chunk_id.hex(), segment=place.segment, offset_bytes=place.offset)
-        self._submit(Quarantine(chunk_id, self._loop.create_future(), place))
+        # A disk that cannot note it now has said so; whoever reads the copy next finds it bad again.
+        noted = self._submit(Quarantine(chunk_id, self._loop.create_future(), place))
+        noted.add_done_callback(lambda done: done.cancelled() or done.exception())
         raise ChunkCorrupt(
             f"the copy of chunk {chunk_id.hex()} here is corrupt; it was quarantined", chunk=chunk_id.hex()
         )

@@ -11,10 +11,8 @@ import msgspec
 
 from dynafs.causality import Stamp
 from dynafs.errors import DynafsError, RemoteProtocolError
-
-
-class Message(msgspec.Struct, frozen=True, array_like=True, tag=True):
-    """Root of all messages; the tag is the class name."""
+from dynafs.wire.message import Message
+from dynafs.wire.ring_messages import Pulled, ReadPulled, RingReply, RingRequest, RingVote
 
 
 class ReadRecord(Message, frozen=True):
@@ -36,7 +34,7 @@ class RecordReply(Message, frozen=True):
     """digest: empty when nothing is held. Body: the encoded record when it was asked for."""
 
     digest: bytes
-    context: dict[str, int] = {}
+    context: dict[str, int] = msgspec.field(default_factory=dict)
 
 
 class StoreRecord(Message, frozen=True):
@@ -231,17 +229,6 @@ class LeafRows(Message, frozen=True):
     is_end: bool
 
 
-class ReadPulled(Message, frozen=True):
-    """Which partitions of the ring of this epoch are at your place, as `needed` of the present owners hold them?"""
-
-    epoch: int
-    needed: int
-
-
-class Pulled(Message, frozen=True):
-    """Body: a bit for each partition."""
-
-
 class PullRecords(Message, frozen=True):
     """Your records behind a key, of partitions that I own. generation: of my data directory."""
 
@@ -283,62 +270,18 @@ class CommitReply(Message, frozen=True):
     stored_on: list[str]
 
 
-class PrepareRing(Message, frozen=True):
-    """Promise to accept nothing below this ballot (round, proposer) for this version of the ring."""
-
-    version: int
-    round: int
-    proposer: str
-
-
-class AcceptRing(Message, frozen=True):
-    """Accept the ring state in the body for its version, unless you promised a greater ballot."""
-
-    version: int
-    round: int
-    proposer: str
-
-
-class RingVote(Message, frozen=True):
-    """A voter after it was asked. Ballots are (round, proposer).
-
-    version: of which it speaks. Body: what it accepted last; the state it knows when that is later than what was asked.
-    """
-
-    version: int
-    promised: tuple[int, str]
-    accepted: tuple[int, str]
-
-
-class LearnRing(Message, frozen=True):
-    """The ring state in the body was decided."""
-
-
-class ReadRing(Message, frozen=True):
-    """Which ring state do you know?"""
-
-
-class RingReply(Message, frozen=True):
-    """Body: the state. is_pending: the next one was accepted here, and may have been decided."""
-
-    version: int
-    is_pending: bool = False
-
-
 class ErrorReply(Message, frozen=True):
     """The request failed on the other side; the fields of its error."""
 
     code: str
     message: str
-    evidence: dict[str, Any] = {}
+    evidence: dict[str, Any] = msgspec.field(default_factory=dict)
 
 
 #: What nodes ask each other to bring copies together, and to learn what may go.
 ComparingRequest = CompareRecords | CompareTrees | ReadLeaves | PullRecords | ScanRecords
 ReferenceRequest = ConfirmReferences | ReleaseReferences | FindReferences | FindUploads
 HealingRequest = ComparingRequest | ReferenceRequest | ReapRecords | CountHints
-#: What nodes ask each other to agree on the ring.
-RingRequest = PrepareRing | AcceptRing | LearnRing | ReadRing
 Request = (
     ReadRecord
     | StoreRecord

@@ -12,7 +12,9 @@ async def test_changes_are_staged_shown_everywhere_and_cleared(cluster) -> None:
     """Staged through any nodes, seen through any other, by people and by scripts; cleared, nothing is left."""
     code, out, _ = await dynafs("ring", "plan", url=cluster.url())
     assert (code, out.strip()) == (0, "nothing is staged; the ring stays at epoch 1")
-    code, out, _ = await dynafs("ring", "stage", "join", "n4", "--zone", "attic", url=cluster.url("n2"))
+    code, out, _ = await dynafs(
+        "ring", "stage", "join", "n4", "--zone", "attic", "--address", "n4:1", url=cluster.url("n2")
+    )
     assert code == 0
     assert "join n4" in out
     assert "copies from n1 to n4" in out
@@ -44,8 +46,10 @@ async def test_plan_tells_what_a_loss_would_mean(cluster) -> None:
         (["join", "n1"], 1, "join n1: n1 is a member already"),
         (["leave", "n9"], 1, "leave n9: n9 is no member; members are n1, n2, n3"),
         (["leave", "n1"], 1, "3 copies need 3 nodes; stage who joins first"),
-        (["replace", "n1", "n2"], 1, "n2 is a member already"),
-        (["join", "n 4"], 1, "is no name"),
+        (["replace", "n1", "n2", "--address", "n4:1"], 1, "n2 is a member already"),
+        (["join", "n 4", "--address", "n4:1"], 1, "is no name"),
+        (["join", "n4"], 1, "say where peers reach n4: --address HOST:PORT"),
+        (["join", "n4", "--address", "n4"], 1, "is not HOST:PORT"),
         (["join", "n4", "--weight", "0"], 2, "Invalid value for '--weight'"),
         (["weight", "n1", "heavy"], 2, "Invalid value for 'weight'"),
         (["dance"], 2, "No such command"),
@@ -61,6 +65,6 @@ async def test_impossible_changes_say_what_to_do(cluster, arguments: list[str], 
 async def test_minority_cannot_stage(cluster) -> None:
     """Alone, a node says whom it needs; reading the plan still works."""
     await cluster.stop("n2", "n3")
-    code, _, err = await dynafs("ring", "stage", "join", "n4", url=cluster.url())
+    code, _, err = await dynafs("ring", "stage", "join", "n4", "--address", "n4:1", url=cluster.url())
     assert (code, "a majority of n1, n2, n3 must answer" in " ".join(err.split())) == (1, True)
     assert (await dynafs("ring", "plan", url=cluster.url()))[0] == 0

@@ -62,6 +62,46 @@ def test_read_verdict_is_right_after_every_reply(n: int) -> None:
                 assert fold.verdict is naive(good, count - good, n, r)
 
 
+SETS = [
+    (["n0", "n1", "n2"], ["n2", "n3", "n4"]),
+    (["n0", "n1"], ["n2", "n3"]),
+    (["n0", "n1", "n2"], ["n0", "n1", "n3"]),
+]
+
+
+@pytest.mark.parametrize("sets", SETS)
+def test_write_to_two_sets_needs_both(sets: tuple[list[str], list[str]]) -> None:
+    """While a ring changes, w of the old and w of the new owners confirm; who is in both counts in both."""
+    nodes = list(dict.fromkeys([*sets[0], *sets[1]]))
+    for w in (1, 2):
+        for order in itertools.permutations(nodes):
+            for outcomes in itertools.product((True, False), repeat=len(nodes)):
+                fold, good, bad = QuorumWrite(w, *sets), set(), set()
+                for node, is_good in zip(order, outcomes, strict=True):
+                    fold.add_ack(node) if is_good else fold.add_failure(node, "down")
+                    (good if is_good else bad).add(node)
+                    told = {naive(len(good & set(one)), len(bad & set(one)), len(one), w) for one in sets}
+                    expected = next(v for v in (Verdict.LOST, Verdict.PENDING, Verdict.MET) if v in told)
+                    assert fold.verdict is expected
+
+
+@pytest.mark.parametrize("sets", SETS)
+def test_read_waits_for_the_other_set(sets: tuple[list[str], list[str]]) -> None:
+    """R of those that are read from, and as many of the others as must hold what is returned."""
+    nodes = list(dict.fromkeys([*sets[0], *sets[1]]))
+    for order in itertools.permutations(nodes):
+        for outcomes in itertools.product((True, False), repeat=len(nodes)):
+            fold, good, bad = QuorumRead(2, sets[0], sets[1], 1), set(), set()
+            for node, is_good in zip(order, outcomes, strict=True):
+                fold.add_digest(node, b"x") if is_good else fold.add_failure(node, "down")
+                (good if is_good else bad).add(node)
+                told = {
+                    naive(len(good & set(one)), len(bad & set(one)), len(one), n)
+                    for one, n in zip(sets, (2, 1), strict=True)
+                }
+                assert fold.verdict is next(v for v in (Verdict.LOST, Verdict.PENDING, Verdict.MET) if v in told)
+
+
 def record(*times: int) -> Record:
     merged = EMPTY
     for time in times:

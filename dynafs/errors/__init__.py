@@ -6,19 +6,32 @@ Rule 3: an assertion is for our own bugs; everything the world can do to us is o
 """
 
 from collections.abc import Mapping, Sequence
-from typing import ClassVar
 
-
-class DynafsError(Exception):
-    """Root of the tree. `evidence` holds JSON-ready facts that a program may act on."""
-
-    code: ClassVar[str] = "internal_error"
-    retryable: ClassVar[bool] = False
-
-    def __init__(self, message: str, **evidence: object) -> None:
-        super().__init__(message)
-        self.message = message
-        self.evidence: dict[str, object] = evidence
+from dynafs.errors.ring import (
+    ChangeRefused as ChangeRefused,
+)
+from dynafs.errors.ring import (
+    PlanOutdated as PlanOutdated,
+)
+from dynafs.errors.ring import (
+    RingBehind as RingBehind,
+)
+from dynafs.errors.ring import (
+    RingChanged as RingChanged,
+)
+from dynafs.errors.ring import (
+    RingError as RingError,
+)
+from dynafs.errors.ring import (
+    RingOutdated as RingOutdated,
+)
+from dynafs.errors.ring import (
+    RingTooSmall as RingTooSmall,
+)
+from dynafs.errors.ring import (
+    RingUndecided as RingUndecided,
+)
+from dynafs.errors.root import DynafsError as DynafsError
 
 
 class ConfigError(DynafsError):
@@ -324,76 +337,6 @@ class ChunkMismatch(StoreError):
 
     def __init__(self, expected: str, actual: str) -> None:
         super().__init__(f"offered bytes hash to {actual}, not {expected}", expected=expected, actual=actual)
-
-
-class RingError(DynafsError):
-    """A ring that cannot be made or used."""
-
-    code = "ring_invalid"
-
-
-class ChangeRefused(RingError):
-    """A change of members that cannot be."""
-
-    code = "change_refused"
-
-    def __init__(self, change: str, reason: str) -> None:
-        super().__init__(f"{change}: {reason}", change=change)
-
-
-class RingChanged(RingError):
-    """Something else was decided meanwhile; look at the ring as it is now and plan again."""
-
-    code = "ring_changed"
-
-    def __init__(self, version: int) -> None:
-        super().__init__(f"the ring is at version {version} by now; plan again", version=version)
-
-
-class RingOutdated(RingError):
-    """Who asked goes by an older state of the ring than this node does; it learns the newer one and asks again."""
-
-    code = "ring_outdated"
-    retryable = True
-
-
-class RingBehind(RingError):
-    """Who asked goes by a newer state of the ring than this node, which has to learn it first."""
-
-    code = "ring_behind"
-    retryable = True
-
-
-class PlanOutdated(RingError):
-    """The plan that was to be committed is not the plan of what is staged by now."""
-
-    code = "plan_outdated"
-
-
-class RingUndecided(RingError):
-    """No majority of the members answered; the change may still be decided by whoever proposes next."""
-
-    code = "ring_undecided"
-    retryable = True
-
-    def __init__(self, version: int, voters: Sequence[str]) -> None:
-        super().__init__(
-            f"version {version} of the ring was not decided: a majority of {', '.join(voters)} must answer",
-            version=version, voters=list(voters), outcome="unknown",
-        )  # fmt: skip
-
-
-class RingTooSmall(RingError):
-    """Fewer nodes than copies."""
-
-    code = "ring_too_small"
-
-    def __init__(self, node_count: int, n: int) -> None:
-        super().__init__(
-            f"{n} copies need at least {n} nodes with weight, the ring has {node_count}",
-            nodes=node_count,
-            n=n,
-        )
 
 
 class ServerRefused(DynafsError):

@@ -1,0 +1,60 @@
+"""Messages by which nodes agree on the ring, and move from one to the next."""
+
+from dynafs.wire.message import Message
+
+
+class PrepareRing(Message, frozen=True):
+    """Promise to accept nothing below this ballot (round, proposer) for this version of the ring."""
+
+    version: int
+    round: int
+    proposer: str
+
+
+class AcceptRing(Message, frozen=True):
+    """Accept the ring state in the body for its version, unless you promised a greater ballot."""
+
+    version: int
+    round: int
+    proposer: str
+
+
+class RingVote(Message, frozen=True):
+    """A voter after it was asked. Ballots are (round, proposer).
+
+    version: of which it speaks. Body: what it accepted last; the state it knows when that is later than what was asked.
+    """
+
+    version: int
+    promised: tuple[int, str]
+    accepted: tuple[int, str]
+
+
+class LearnRing(Message, frozen=True):
+    """The ring state in the body was decided."""
+
+
+class ReadRing(Message, frozen=True):
+    """Which ring state do you know?"""
+
+
+class RingReply(Message, frozen=True):
+    """Body: the state. is_pending: the next one was accepted here, and may have been decided."""
+
+    version: int
+    is_pending: bool = False
+
+
+class ReadPulled(Message, frozen=True):
+    """Which partitions of the ring of this epoch are at your place, as `needed` of the present owners hold them?"""
+
+    epoch: int
+    needed: int
+
+
+class Pulled(Message, frozen=True):
+    """Body: a bit for each partition."""
+
+
+#: What nodes ask each other to agree on the ring.
+RingRequest = PrepareRing | AcceptRing | LearnRing | ReadRing
