@@ -10,6 +10,7 @@ from dynafs.cli.output import (
     JsonOption,
     TokenOption,
     UrlOption,
+    human_size,
     out,
     print_json,
     split_target,
@@ -19,32 +20,53 @@ from dynafs.cli.staging import add_staging_commands
 from dynafs.cli.transition import add_transition_commands
 from dynafs.client import DynafsClient
 
+#: Exit code of `check` when files cannot be served.
+EXIT_BROKEN = 2
+
 ring_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 add_staging_commands(ring_app)
 add_transition_commands(ring_app)
 
 
 @ring_app.command()
-def show(url: UrlOption = DEFAULT_URL, token: TokenOption = "", as_json: JsonOption = False) -> None:
-    """Show the members, their state and their share of the partitions."""
-    found: dict[str, Any] = talk(url, token, lambda client: client.ring(), as_json=as_json)
+def status(url: UrlOption = DEFAULT_URL, token: TokenOption = "", as_json: JsonOption = False) -> None:
+    """Show every node: up or down; normal, joining, leaving or moving; its share, and what it says of itself."""
+    found: dict[str, Any] = talk(url, token, lambda client: client.ring_status(), as_json=as_json)
     if as_json:
         print_json(found)
         return
     out.print(
         f"epoch {found['epoch']}, {found['partitions']} partitions x {found['n']} copies, seen by {found['seen_by']}"
     )
-    table = Table("state", "node", "zone", "weight", "partitions", "share", box=None, pad_edge=False)
-    total = found["partitions"] * found["n"]
-    for member in found["members"]:
-        state = "UN" if member["is_up"] else "DN"
-        share = f"{100 * member['partitions'] / total:.1f} %"
-        table.add_row(state, member["node"], member["zone"], f"{member['weight']:g}", str(member["partitions"]), share)
+    table = Table("", "node", "zone", "weight", "copies", "share", "stored", "epoch", "clock", box=None, pad_edge=False)
+    for node in found["nodes"]:
+        said = (human_size(node["bytes"]), str(node["epoch"]), f"{node['clock_offset_ms']:+d} ms")
+        table.add_row(
+            node["state"], node["node"], node["zone"], f"{node['weight']:g}", str(node["partitions"]),
+            f"{node['share']:.1%}", *(("?", "?", "?") if node["problem"] else said),
+        )  # fmt: skip
     out.print(table)
     for node in found["waiting"]:
         out.print(f"{node} waits to be staged: dynafs ring stage join {node} --address HOST:PORT")
     if found["step"] != "stable":
-        out.print(f"the ring changes ({found['step']}): dynafs ring transfers")
+        out.print(f"the ring changes to epoch {found['next_epoch']} ({found['step']}): dynafs ring transfers")
+
+
+@ring_app.command()
+def check(url: UrlOption = DEFAULT_URL, token: TokenOption = "", as_json: JsonOption = False) -> None:
+    """Say what is wrong; exit with 0 when nothing is, 1 when something is, 2 when files cannot be read or written."""
+    found: dict[str, Any] = talk(url, token, lambda client: client.ring_status(), as_json=as_json)
+    if as_json:
+        print_json(found)
+    else:
+        for problem in found["problems"]:
+            out.print(problem)
+        if not found["problems"]:
+            out.print(f"epoch {found['epoch']}: all {len(found['nodes'])} nodes are up and agree")
+    if not found["has_quorum"]:
+        raise typer.Exit(EXIT_BROKEN)
+    if found["problems"]:
+        raise typer.Exit(1)
 
 
 @ring_app.command()

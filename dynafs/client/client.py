@@ -173,6 +173,11 @@ class DynafsClient:
         async with self._request("POST", "/v1/ring/cancel") as response:
             return await _json(response)
 
+    async def ring_status(self) -> dict[str, Any]:
+        """Return every node of the ring as it says itself, and what an operator should look after."""
+        async with self._request("GET", "/v1/ring/status") as response:
+            return await _json(response)
+
     async def transfers(self) -> dict[str, Any]:
         """Return how far a change of the ring is."""
         async with self._request("GET", "/v1/ring/transfers") as response:

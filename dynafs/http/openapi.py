@@ -86,6 +86,7 @@ DOCUMENT: dict[str, Any] = {
             "post": _operation("Begin to move to the ring of a plan", {"200": "transfers", "409": "another plan"}, [])
         },
         "/v1/ring/cancel": {"post": _operation("Give a change of the ring up", {"200": "transfers"}, [])},
+        "/v1/ring/status": {"get": _operation("Every node as it says itself, and problems", {"200": "status"}, [])},
         "/v1/ring/transfers": {"get": _operation("How far a change of the ring is", {"200": "transfers"}, [])},
         "/v1/ring/clear": {"post": _operation("Forget all staged changes", {"200": "plan"}, [])},
         "/v1/cluster": {"get": _operation("Which nodes are up", {"200": "nodes"}, [])},

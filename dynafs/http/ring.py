@@ -11,9 +11,11 @@ from dynafs.errors import PlanOutdated, RequestInvalid, RingError
 from dynafs.http.asking import small_body
 from dynafs.http.rendering import json_response
 from dynafs.replication.cluster import Replication
+from dynafs.replication.survey import Told
 from dynafs.ring.change import Change
 from dynafs.ring.plan import Plan, copies_without, make_plan
 from dynafs.ring.transition import RingState, Step
+from dynafs.ring.view import RingView
 
 CHANGE_SIZE_BYTES_MAX = 4096
 
@@ -90,6 +92,20 @@ class RingRoutes:
             "epoch": view.state.ring.epoch, "next_epoch": view.ring.epoch, "nodes": rows,
         })  # fmt: skip
 
+    async def status(self) -> web.StreamResponse:
+        """Every node of the ring, as it says itself; and what an operator should look after."""
+        replication = self._replication
+        view, told = replication.reach.view, await replication.surveyor.ask()
+        hints = await replication.inspector.hints()
+        kept = sum(count for one in hints.values() if not isinstance(one, str) for count, _, _ in one.values())
+        problems = _problems(replication, told, kept)
+        return json_response({
+            "seen_by": replication.settings.node.name, "version": view.version, "step": view.state.step,
+            "epoch": view.state.ring.epoch, "next_epoch": view.ring.epoch, "partitions": view.partition_count,
+            "n": view.n, "hints": kept, "waiting": replication.waiting, "has_quorum": replication.has_quorum(),
+            "problems": problems, "nodes": _status_rows(view, told),
+        })  # fmt: skip
+
     async def _told(self, state: RingState) -> dict[str, object]:
         # In a large cluster this takes a while; clients should not wait for it.
         plan = await asyncio.to_thread(make_plan, state.newest, state.staged, state.epoch_max + 1)
@@ -109,6 +125,54 @@ class RingRoutes:
         me = self._replication.settings.node.name
         owned = state.ring.loads.get(me, 0)
         return self._replication.stored_bytes() // owned if owned else 0
+
+
+def _status_rows(view: RingView, told: dict[str, Told]) -> list[dict[str, object]]:
+    """Return a row for every node. state: U or D for up or down; N normal, J joining, L leaving, M while it stays in a
+    ring that moves."""
+    before = {member.node: member for member in view.state.ring.members}
+    after = {member.node: member for member in view.ring.members}
+    rows = []
+    for node in sorted(view.nodes):
+        member, said = after.get(node) or before[node], told[node]
+        if view.state.step is Step.STABLE:
+            second = "N"
+        else:
+            second = "J" if node not in before else "L" if node not in after else "M"
+        owned = view.ring.loads.get(node, 0)
+        rows.append({
+            "node": node, "state": ("D" if said.problem else "U") + second, "zone": member.zone,
+            "weight": member.weight, "partitions": owned, "share": owned / (view.partition_count * view.n),
+            "bytes": said.stored_bytes, "epoch": said.epoch, "version": said.version,
+            "clock_offset_ms": said.clock_offset_ms, "problem": said.problem,
+        })  # fmt: skip
+    return rows
+
+
+def _problems(replication: Replication, told: dict[str, Told], hints: int) -> list[str]:
+    """Return what keeps the ring from being healthy, each with what it comes to."""
+    view, found = replication.reach.view, list[str]()
+    if not replication.has_quorum():
+        found.append(
+            "broken: some files cannot be read or written: too few of their owners are up, or this node refills"
+        )
+    for node, said in sorted(told.items()):
+        if said.problem:
+            found.append(f"{node} does not answer ({said.problem}); `dynafs census` tells what has too few copies")
+            continue
+        if said.version != view.version:
+            found.append(f"{node} knows version {said.version} of the ring, this node {view.version}")
+        if abs(said.clock_offset_ms) > replication.settings.cluster.max_clock_skew_ms // 2:
+            found.append(
+                f"the clock of {node} is {said.clock_offset_ms} ms ahead of this node's; set one of them right"
+            )
+    if hints:
+        found.append(f"{hints} hints wait for nodes that were away: `dynafs hints status`")
+    zones = view.ring.zones
+    crowded = sum(len({zones[node] for node in owners}) < view.n for owners in view.ring.owners)
+    if crowded and len(set(zones.values())) >= view.n:
+        found.append(f"{crowded} partitions have two copies in one zone; give the zones more weight alike")
+    return found
 
 
 def _check_address(address: str) -> None:

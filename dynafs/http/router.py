@@ -125,6 +125,7 @@ class Router:
             "/v1/files": lambda query: self._look.list_files("", query),
             "/v1/ring": lambda _: self._look.ring(),
             "/v1/ring/plan": lambda _: self._ring.plan(),
+            "/v1/ring/status": lambda _: self._ring.status(),
             "/v1/ring/transfers": lambda _: self._ring.transfers(),
             "/v1/cluster": lambda _: self._look.cluster(),
             "/v1/census": lambda _: self._jobs.census(),

@@ -34,6 +34,7 @@ from dynafs.replication.refill import Refill
 from dynafs.replication.replica import Replica
 from dynafs.replication.scrub import Scrubber
 from dynafs.replication.stamps import StampSource
+from dynafs.replication.survey import Surveyor
 from dynafs.replication.throttle import Throttle
 from dynafs.replication.upload import Uploader
 from dynafs.replication.walk import Walker
@@ -146,6 +147,7 @@ class Replication:
         self.rebalancer = self.replica.rebalancer = Rebalancer(
             self.reach, self.ring_keeper, self.lister, self.buckets, clock
         )
+        self.surveyor = self.replica.surveyor = Surveyor(self.reach, self.ring_keeper, store, clock)
         merge = partial(self.replica.merge_record, is_old=True)
         self.rebalancer.puller = Puller(self.rebalancer.job, self.reach, store, merge, self.chunks, self.files)
         for job in self.jobs.values():

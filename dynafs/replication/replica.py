@@ -19,6 +19,7 @@ from dynafs.replication.rebalance import Rebalancer
 from dynafs.replication.references import ReferenceKeeper
 from dynafs.replication.refill import Refill
 from dynafs.replication.stamps import StampSource
+from dynafs.replication.survey import Surveyor
 from dynafs.replication.tree_keeper import TreeKeeper
 from dynafs.wire.messages import (
     ChunkReply,
@@ -52,7 +53,7 @@ from dynafs.wire.messages import (
     StoreRecord,
 )
 from dynafs.wire.records import decode_record, encode_record, record_digest
-from dynafs.wire.ring_messages import AcceptRing, LearnRing, PrepareRing, ReadPulled, ReadRing, RingRequest
+from dynafs.wire.ring_messages import AcceptRing, AskStatus, LearnRing, PrepareRing, ReadPulled, ReadRing, RingRequest
 from dynafs.wire.rows import ROWS_MAX, checked_ids, checked_rows
 
 log = get_logger()
@@ -78,6 +79,8 @@ class Replica:
         self.ring_keeper: RingKeeper | None = None
         #: set by the composition root: pulls what this node will own
         self.rebalancer: Rebalancer | None = None
+        #: set by the composition root: tells how this node is
+        self.surveyor: Surveyor | None = None
         #: set by the composition root: removes tombstones
         self.reaper: Reaper | None = None
         #: set by the composition root: keeps what is for other nodes
@@ -103,17 +106,19 @@ class Replica:
                 if self.committer is None:
                     raise LocalProtocolError("this node does not coordinate writes")
                 return self.committer(request, bytes(body))
-            case PrepareRing() | AcceptRing() | LearnRing() | ReadRing() | ReadPulled():
+            case PrepareRing() | AcceptRing() | LearnRing() | ReadRing() | ReadPulled() | AskStatus():
                 return self._handle_ring(request, bytes(body))
             case _:
                 return self._handle_healing(peer, request, body)
 
-    def _handle_ring(self, request: RingRequest | ReadPulled, body: bytes) -> Answer | Awaitable[Answer]:
+    def _handle_ring(self, request: RingRequest | ReadPulled | AskStatus, body: bytes) -> Answer | Awaitable[Answer]:
         """Serve a peer that takes part in a change of the ring."""
-        if self.ring_keeper is None or self.rebalancer is None:
+        if self.ring_keeper is None or self.rebalancer is None or self.surveyor is None:
             raise LocalProtocolError("this node keeps no ring")
         if isinstance(request, ReadPulled):
             return self.rebalancer.serve(request)
+        if isinstance(request, AskStatus):
+            return self.surveyor.serve()
         return self.ring_keeper.serve(request, body)
 
     def _handle_healing(

@@ -12,7 +12,7 @@ import msgspec
 from dynafs.causality import Stamp
 from dynafs.errors import DynafsError, RemoteProtocolError
 from dynafs.wire.message import Message
-from dynafs.wire.ring_messages import Pulled, ReadPulled, RingReply, RingRequest, RingVote
+from dynafs.wire.ring_messages import AskStatus, NodeStatus, Pulled, ReadPulled, RingReply, RingRequest, RingVote
 
 
 class ReadRecord(Message, frozen=True):
@@ -293,6 +293,7 @@ Request = (
     | HealingRequest
     | RingRequest
     | ReadPulled
+    | AskStatus
 )
 Reply = (
     RecordReply
@@ -307,6 +308,7 @@ Reply = (
     | RingVote
     | RingReply
     | Pulled
+    | NodeStatus
     | Standing
     | FoundReferences
     | HintCounts

@@ -56,5 +56,18 @@ class Pulled(Message, frozen=True):
     """Body: a bit for each partition."""
 
 
+class AskStatus(Message, frozen=True):
+    """How are you? Answered with NodeStatus."""
+
+
+class NodeStatus(Message, frozen=True):
+    """version, epoch: of the ring state that is known. stored_bytes: of chunks and what lies around them."""
+
+    version: int
+    epoch: int
+    stored_bytes: int
+    wall_ms: int
+
+
 #: What nodes ask each other to agree on the ring.
 RingRequest = PrepareRing | AcceptRing | LearnRing | ReadRing

@@ -66,12 +66,22 @@ async def test_errors_say_what_is_wrong_and_set_the_exit_code(cluster, arguments
 
 
 async def test_ring_is_shown(cluster) -> None:
-    """Members with state and share; owners of a name."""
-    code, out, _ = await dynafs("ring", "show", url=cluster.url())
+    """Members with state and share; owners of a name; what is wrong, by the exit code."""
+    code, out, _ = await dynafs("ring", "status", url=cluster.url())
     assert code == 0
     assert out.count("UN ") == 3
+    code, out, _ = await dynafs("ring", "check", url=cluster.url())
+    assert (code, out.strip()) == (0, "epoch 1: all 3 nodes are up and agree")
     _, out, _ = await dynafs("ring", "locate", "demo/x", "--json", url=cluster.url())
     assert [node["role"] for node in json.loads(out)["nodes"]] == ["owner"] * 3
+    await cluster.stop("n3")
+    code, out, _ = await dynafs("ring", "check", url=cluster.url())
+    assert (code, "n3 does not answer (peer_unreachable)" in out) == (1, True)
+    _, out, _ = await dynafs("ring", "status", url=cluster.url())
+    assert (out.count("UN "), out.count("DN ")) == (2, 1)
+    await cluster.stop("n2")
+    code, out, _ = await dynafs("ring", "check", "--json", url=cluster.url())
+    assert (code, json.loads(out)["has_quorum"]) == (2, False)
 
 
 async def test_client_streams_and_lists(cluster) -> None:
