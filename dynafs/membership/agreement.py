@@ -86,8 +86,8 @@ class RingKeeper:
 
     async def remember(self, nodes: Sequence[str]) -> None:
         """After a disk was lost: learn from so many others what they know that nothing decided is missed. Raises
-        StoreError."""
-        if not self.has_forgotten():
+        RingBehind when too few answer, StoreError."""
+        if self.is_sure or not self.has_forgotten():
             return
         answers = await self._ask_all(nodes, ReadRing(), b"")
         told = [one.message for one in answers if isinstance(one, Answer) and isinstance(one.message, RingReply)]
@@ -96,7 +96,7 @@ class RingKeeper:
                 await self.learn(decode_ring_state(answer.body))
         others = [member.node for member in self.state.ring.members if member.node != self._me]
         if len(told) < min(len(others), len(others) // 2 + 1) or any(one.is_pending for one in told):
-            return
+            raise RingBehind("too few nodes tell which ring stands", version=self.state.version)
         silent_to = self.state.version + 1
         await self._store.put_fact(SILENCE_FACT, str(silent_to).encode())
         self._silent_to = silent_to

@@ -96,6 +96,7 @@ class Replication:
         self.refill = Refill(self.reach, store, generation, partial(self.replica.merge_record, is_old=True))
         self.replica.refill = self.refill
         self.ring_keeper.may_have_forgotten = lambda: not self.refill.is_first
+        self.refill.remember = self.ring_keeper.remember
         self.ring_keeper.has_forgotten = lambda: self.refill.is_lost
 
     def _compose_requests(self) -> None:

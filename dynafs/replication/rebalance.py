@@ -50,8 +50,8 @@ class Rebalancer:
         nodes = [node for node in self._reach.others if self._reach.is_up(node)]
         await self._keeper.catch_up(nodes)
         if not self._keeper.is_sure:
-            await self._keeper.remember(nodes)
             job.hurry(MOVING_INTERVAL_S)
+            await self._keeper.remember(nodes)
         job.status.items += len(nodes)
         if (pending := self._keeper.pending) is not None:
             # Whoever proposed it may have died before it told anybody.

@@ -16,7 +16,7 @@ Tested by the scenario `lost-disk` and by random plans with lost disks in the si
 """
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import suppress
 
 import msgspec
@@ -67,6 +67,8 @@ class Refill:
         if not self._reach.others:
             self._state.is_complete = True
         self._task: asyncio.Task[None] | None = None
+        #: set by the composition root: learns anew which ring stands, or raises DynafsError
+        self.remember: Callable[[Sequence[str]], Awaitable[None]] | None = None
         #: whether what a former self said can count no more
         self._is_decided = False
         #: peers that answered in this life
@@ -156,6 +158,8 @@ class Refill:
         return True
 
     async def _finish(self) -> None:
+        if self._state.is_lost and self.remember is not None:
+            await self.remember(self._reach.others)
         complete = msgspec.structs.replace(self._state, is_complete=True)
         await self._store.put_fact(STATE_FACT, msgspec.json.encode(complete))
         self._state = complete

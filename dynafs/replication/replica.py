@@ -171,11 +171,11 @@ class Replica:
                 return self.refill.serve(peer, request)
 
     def _read_record(self, request: ReadRecord) -> Answer:
-        self._fence.check(request.ring_version)
         if request.wall_ms:
             self._stamps.check(hybrid_time(request.wall_ms))
         if self.refill is not None:
             self.refill.check(request.key)
+        self._fence.check(request.ring_version)
         data = self._store.read_record(request.key)
         context = dict(self._decode_stored(data).context) if request.context else {}
         return Answer(RecordReply(record_digest(data), context), data if request.whole else b"")

@@ -72,7 +72,7 @@ async def _believe_everybody(self: _ChunkRace, node: str) -> ChunkBytes:
     return answer.body
 
 
-def _claim_everything(self: Refill, *_: object) -> None:
+def _claim_everything(self: Refill | RingKeeper, *_: object) -> None:
     """Let a node with an empty disk swear that nothing ever was."""
 
 
@@ -210,7 +210,11 @@ PLANTS: dict[str, list[tuple[type, str, Callable[..., Any]]]] = {
     "one-node-counted-twice": [(QuorumWrite, "add_ack", _count_twice)],
     "read-without-repair": [(RecordReader, "_repair_now", _repair_nothing)],
     "stamp-not-raised": [(StampSource, "next", _stamp_from_the_clock)],
-    "empty-disk-answers": [(Refill, "check", _claim_everything), (Refill, "check_all", _claim_everything)],
+    "empty-disk-answers": [
+        (Refill, "check", _claim_everything),
+        (Refill, "check_all", _claim_everything),
+        (RingKeeper, "check_memory", _claim_everything),
+    ],
     "commit-repeated": [(Committer, "serve", _carry_out_again)],
     "collected-on-silence": [
         (UploadFinder, "_ask", _take_silence_for_no),

@@ -134,7 +134,9 @@ async def test_every_documented_path_exists(cluster, session: ClientSession) -> 
         ("POST", "/v1/ring/plan", 405),
         ("POST", "/v1/ring/stage", 400),
         ("POST", "/v1/ring/stage?now=yes", 400),
-        ("POST", "/v1/ring/commit", 404),
+        ("POST", "/v1/ring/commit", 400),
+        ("GET", "/v1/ring/cancel", 405),
+        ("POST", "/v1/ring/dance", 404),
     ):
         async with session.request(method, cluster.url() + path) as response:
             assert response.status == status
