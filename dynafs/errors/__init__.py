@@ -11,6 +11,9 @@ from dynafs.errors.ring import (
     ChangeRefused as ChangeRefused,
 )
 from dynafs.errors.ring import (
+    NodesApart as NodesApart,
+)
+from dynafs.errors.ring import (
     PlanOutdated as PlanOutdated,
 )
 from dynafs.errors.ring import (

@@ -49,6 +49,13 @@ class PlanOutdated(RingError):
     code = "plan_outdated"
 
 
+class NodesApart(RingError):
+    """Nodes that are to share a ring cannot call each other."""
+
+    code = "nodes_apart"
+    retryable = True
+
+
 class RingUndecided(RingError):
     """No majority of the members answered; the change may still be decided by whoever proposes next."""
 

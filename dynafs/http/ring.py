@@ -7,7 +7,7 @@ import msgspec
 from aiohttp import web
 
 from dynafs.config import split_address
-from dynafs.errors import PlanOutdated, RequestInvalid, RingError
+from dynafs.errors import NodesApart, PlanOutdated, RequestInvalid, RingError
 from dynafs.http.asking import small_body
 from dynafs.http.rendering import json_response
 from dynafs.replication.cluster import Replication
@@ -71,6 +71,10 @@ class RingRoutes:
                 f"plan {asked.hash[:40]} is not the present one, {plan.hash}; look at it with `dynafs ring plan` first",
                 hash=plan.hash,
             )
+        before = {member.node for member in plan.before.members}
+        newcomers = [member.node for member in plan.after.members if member.node not in before]
+        if newcomers and (gaps := await self._replication.surveyor.find_gaps(newcomers)):
+            raise NodesApart("; ".join(gaps) + ": start them, or look at the addresses; nothing was changed", gaps=gaps)
         await keeper.propose(state.moving_to(plan.after))
         return await self.transfers()
 

@@ -134,11 +134,12 @@ class RingKeeper:
         log.info("ring.learned", version=state.version, epoch=state.newest.epoch, step=state.step)
         self.on_learned(state)
 
-    async def catch_up(self, nodes: Sequence[str]) -> None:
-        """Learn what others know."""
-        for answer in await self._ask_all(nodes, ReadRing(), b""):
-            if isinstance(answer, Answer) and answer.body:
-                await self.learn(decode_ring_state(answer.body))
+    async def catch_up(self, nodes: Sequence[str]) -> int:
+        """Learn what others know; return how many have told."""
+        told = [one for one in await self._ask_all(nodes, ReadRing(), b"") if isinstance(one, Answer) and one.body]
+        for answer in told:
+            await self.learn(decode_ring_state(answer.body))
+        return len(told)
 
     async def propose(self, state: RingState) -> None:
         """Have a state decided that follows the one that stands, and learn it.

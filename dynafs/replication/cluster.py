@@ -196,6 +196,8 @@ class Replication:
         """A node that knows the secret has connected."""
         if node not in self._seen and len(self._seen) < SEEN_MAX:
             self._seen[node] = None
+            # It may have heard of us because the ring is about to change.
+            self.rebalancer.job.hurry()
 
     @property
     def waiting(self) -> list[str]:
@@ -203,14 +205,14 @@ class Replication:
         return [node for node in self._seen if node not in self.reach.view.nodes]
 
     def has_quorum(self) -> bool:
-        """Return whether this node may answer reads, and every partition has enough owners up for the cluster's default
-        R and W."""
-        if not self.refill.is_complete:
+        """Return whether this node may answer reads, has asked others which ring stands, and reaches enough owners of
+        every partition for the cluster's default R and W."""
+        if not self.refill.is_complete or not self.rebalancer.has_asked:
             return False
         needed = max(self.settings.cluster.r, self.settings.cluster.w)
         view = self.reach.view
         up = {node for node in view.nodes if self.membership.is_up(node)}
-        return all(sum(node in up for node in owners) >= needed for owners in view.reading_ring.owner_sets)
+        return all(sum(node in up for node in owners) >= needed for owners in view.owner_sets)
 
     def stored_bytes(self) -> int:
         """Return what this node's segments take. Raises StoreFailed."""

@@ -37,7 +37,7 @@ class Reach:
         self.loop = asyncio.get_running_loop()
         self.speeds = PeerSpeeds(self.loop.time)
         #: set by the composition root: learns the ring from nodes that know more of it
-        self.catch_up: Callable[[Sequence[str]], Awaitable[None]] | None = None
+        self.catch_up: Callable[[Sequence[str]], Awaitable[int]] | None = None
 
     @property
     def ring(self) -> Ring:

@@ -33,6 +33,8 @@ class Rebalancer:
     def __init__(self, reach: Reach, keeper: RingKeeper, lister: Lister, buckets: Buckets, clock: Clock) -> None:
         self._reach, self._keeper, self._lister, self._buckets = reach, keeper, lister, buckets
         self.job = Job("ring", self._work, clock, INTERVAL_S)
+        #: whether another node has told which ring stands, since this one started
+        self.has_asked = not reach.others
         #: set by the composition root
         self.puller: Puller | None = None
 
@@ -48,7 +50,9 @@ class Rebalancer:
 
     async def _work(self, job: Job) -> None:
         nodes = [node for node in self._reach.others if self._reach.is_up(node)]
-        await self._keeper.catch_up(nodes)
+        self.has_asked |= await self._keeper.catch_up(nodes) > 0
+        if not self.has_asked:
+            job.hurry(MOVING_INTERVAL_S)
         if not self._keeper.is_sure:
             job.hurry(MOVING_INTERVAL_S)
             await self._keeper.remember(nodes)
@@ -73,7 +77,12 @@ class Rebalancer:
         if view.state.step is Step.MOVING:
             pulled = await self._pulled(view, needed)
             done = {(partition, node) for node, partitions in pulled.items() for partition in partitions}
-            is_due = view.state.is_pulled(done, r_min)
+            # Less would do, but then the rest would have to come from who owns it no more.
+            is_due = view.state.is_pulled(done, r_min) and all(
+                len(pulled.get(node, ())) >= len(view.state.pulls(node))
+                for node in view.nodes
+                if self._reach.is_up(node)
+            )
         else:
             is_due = view.state.is_known_to_enough(await self._knowing(view.state), r_min)
         if is_due and self._keeper.state is view.state:

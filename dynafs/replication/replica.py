@@ -118,7 +118,7 @@ class Replica:
         if isinstance(request, ReadPulled):
             return self.rebalancer.serve(request)
         if isinstance(request, AskStatus):
-            return self.surveyor.serve()
+            return self.surveyor.serve(request)
         return self.ring_keeper.serve(request, body)
 
     def _handle_healing(

@@ -14,8 +14,9 @@ class RingView:
         self.nodes = state.nodes
         members = (*state.ring.members, *state.newest.members)
         self.zones = {member.node: member.zone for member in members}
-        #: {node: HOST:PORT} of those that joined
+        #: {node: HOST:PORT} of those that joined, or are staged to
         self.addresses = {member.node: member.address for member in members if member.address}
+        self.addresses |= {change.by or change.node: change.address for change in state.staged if change.address}
         #: {partition: nodes}
         self._keepers: dict[int, tuple[str, ...]] = {}
         self._owners: dict[int, tuple[str, ...]] = {}
@@ -29,6 +30,11 @@ class RingView:
     def reading_ring(self) -> Ring:
         """The ring whose owners are read from."""
         return self.state.newest if self.state.step is Step.SWITCHED else self.state.ring
+
+    @property
+    def owner_sets(self) -> frozenset[frozenset[str]]:
+        """All sets of owners that reads and writes need a quorum of."""
+        return self.state.ring.owner_sets | self.state.newest.owner_sets
 
     def partition_of(self, hash_bytes: bytes) -> int:
         """Return the partition of a key's hash or of a chunk's id."""

@@ -57,7 +57,9 @@ class Pulled(Message, frozen=True):
 
 
 class AskStatus(Message, frozen=True):
-    """How are you? Answered with NodeStatus."""
+    """How are you, and which of these nodes do you not reach? Answered with NodeStatus."""
+
+    nodes: tuple[str, ...] = ()
 
 
 class NodeStatus(Message, frozen=True):
@@ -67,6 +69,7 @@ class NodeStatus(Message, frozen=True):
     epoch: int
     stored_bytes: int
     wall_ms: int
+    unreached: tuple[str, ...] = ()
 
 
 #: What nodes ask each other to agree on the ring.

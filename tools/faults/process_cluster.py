@@ -43,10 +43,11 @@ def free_ports(count: int) -> int:
 class Cluster:
     """Nodes n1, n2, …, each a process with a settings file below `path`."""
 
-    def __init__(self, path: Path, count: int, **sections: dict[str, object]) -> None:
-        """sections: settings of every node besides those that `dynafs dev` writes."""
+    def __init__(self, path: Path, count: int, room: int = 0, **sections: dict[str, object]) -> None:
+        """room: ports to find for this many nodes, if that is more. sections: settings of every node besides those that
+        `dynafs dev` writes."""
         self.path, self.names = path, [f"n{i}" for i in range(1, count + 1)]
-        self.port = free_ports(count)
+        self.port = free_ports(max(count, room))
         self.configs = dict(zip(self.names, prepare(count, self.port, path), strict=True))
         for config in self.configs.values():
             with config.open("a") as file:
