@@ -164,6 +164,9 @@ async def settle(world: World, history: History) -> None:
     Raises SimulationStuck when agreement does not come in time or a file stays unreadable.
     """
     world.end_faults()
+    if world.options.network.late:
+        # What is still on its way may be a write; it would come into the middle of the checks.
+        await asyncio.sleep(world.options.network.late_s)
     await world.wait_connected()
     await _wait_for_clocks(world, history)
     await _wait_for(RingSettled(), SETTLE_RING_MAX_S, world, history)
