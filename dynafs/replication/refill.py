@@ -3,8 +3,9 @@
 Problem: a node that acknowledged writes and lost its disk would swear that they never were; together with one stale
 owner that makes a read quorum.
 
-Rule: an empty data directory is a new generation of its node. It takes writes at once, but refuses to tell what it
-holds of a partition until it has pulled the records of every other owner of that partition. Peers remember under which
+Rule: an empty data directory is a new generation of its node. It takes writes as soon as it knows which ring stands,
+which a lost disk makes it ask its peers for, but refuses to tell what it holds of a partition until it has pulled the
+records of every other owner of that partition. Peers remember under which
 generation they first met each node. If one of them knew this node under another, its disk was lost, and it first waits
 until every operation that may have counted an answer of its former self is decided. If none did and a majority
 answered, the cluster is being founded, and members that are not there yet are not waited for.
