@@ -75,18 +75,22 @@ class Rebalancer:
         policies = await self._policies()
         r_min, needed = min(one.r for one in policies), max(one.n - one.w + 1 for one in policies)
         if view.state.step is Step.MOVING:
-            pulled = await self._pulled(view, needed)
-            done = {(partition, node) for node, partitions in pulled.items() for partition in partitions}
-            # Less would do, but then the rest would have to come from who owns it no more.
-            is_due = view.state.is_pulled(done, r_min) and all(
-                len(pulled.get(node, ())) >= len(view.state.pulls(node))
-                for node in view.nodes
-                if self._reach.is_up(node)
-            )
+            is_due = await self._is_pulled(view, r_min, needed)
         else:
             is_due = view.state.is_known_to_enough(await self._knowing(view.state), r_min)
         if is_due and self._keeper.state is view.state:
             await self._keeper.propose(view.state.advanced())
+
+    async def _is_pulled(self, view: RingView, r_min: int, needed: int) -> bool:
+        """Return whether so much was pulled that the ring may switch, and by every new owner that is up all it can.
+
+        Less would do, but then the rest would have to come from who owns it no more.
+        """
+        pulled = await self._pulled(view, needed)
+        done = {(partition, node) for node, partitions in pulled.items() for partition in partitions}
+        up = [node for node in view.nodes if self._reach.is_up(node)]
+        is_all = all(len(pulled.get(node, ())) >= len(view.state.pulls(node)) for node in up)
+        return is_all and view.state.is_pulled(done, r_min)
 
     async def _policies(self) -> list[QuorumPolicy]:
         """Return the quorums in use in strong buckets. Raises ReadQuorumLost."""

@@ -1,12 +1,12 @@
 """Bugs in changes of the ring, put in on purpose."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from dynafs.membership import RingKeeper
 from dynafs.replication.fence import Fence
 from dynafs.replication.pulling import Puller
-from dynafs.ring.transition import RingState
+from dynafs.replication.rebalance import Rebalancer
 from dynafs.ring.view import RingView
 
 
@@ -20,7 +20,7 @@ def _write_to_the_new_only(self: RingView, hash_bytes: bytes) -> tuple[tuple[str
     return (self.ring.owners[self.partition_of(hash_bytes)],)
 
 
-def _believe_in_pulls(self: RingState, done: Collection[tuple[int, str]], r: int) -> bool:  # noqa: ARG001
+async def _believe_in_pulls(self: Rebalancer, view: RingView, r_min: int, needed: int) -> bool:  # noqa: ARG001
     """Switch before anything was pulled."""
     return True
 
@@ -46,7 +46,7 @@ async def _promise_nothing(self: RingKeeper, nodes: Sequence[str]) -> None:
 RING_PLANTS: dict[str, list[tuple[type, str, Callable[..., Any]]]] = {
     "new-owners-read-early": [(RingView, "readers", _read_early), (RingView, "writers", _write_to_the_new_only)],
     "old-owners-not-written": [(RingView, "writers", _write_to_the_new_only)],
-    "switched-before-pulled": [(RingState, "is_pulled", _believe_in_pulls)],
+    "switched-before-pulled": [(Rebalancer, "_is_pulled", _believe_in_pulls)],
     "old-version-accepted": [(Fence, "check", _accept_any_version)],
     "chunks-not-pulled": [(Puller, "_take_chunks", _take_no_chunks)],
     "empty-disk-votes": [(RingKeeper, "check_memory", _trust_the_disk), (RingKeeper, "remember", _promise_nothing)],
