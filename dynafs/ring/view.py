@@ -10,6 +10,7 @@ class RingView:
 
     def __init__(self, state: RingState) -> None:
         self.state, self.version = state, state.version
+        self.is_stable = state.next_ring is None
         self.partition_count, self.n = state.ring.partition_count, state.ring.n
         self.nodes = state.nodes
         members = (*state.ring.members, *state.newest.members)
@@ -42,7 +43,7 @@ class RingView:
 
     def owners_of(self, partition: int) -> tuple[str, ...]:
         """Return everybody that should hold what is in a partition: its owners, and those of the ring to come."""
-        if self.state.next_ring is None:
+        if self.is_stable:
             return self.state.ring.owners[partition]
         found = self._owners.get(partition)
         if found is None:
@@ -56,11 +57,14 @@ class RingView:
 
     def readers(self, hash_bytes: bytes) -> tuple[str, ...]:
         """Return the owners of which R answer a read."""
-        return self.state.readers(self.partition_of(hash_bytes))
+        partition = self.partition_of(hash_bytes)
+        # Nearly always nothing moves, and this is asked for every request.
+        return self.state.ring.owners[partition] if self.is_stable else self.state.readers(partition)
 
     def writers(self, hash_bytes: bytes) -> tuple[tuple[str, ...], ...]:
         """Return the sets of owners of each of which W confirm a write."""
-        return self.state.writers(self.partition_of(hash_bytes))
+        partition = self.partition_of(hash_bytes)
+        return (self.state.ring.owners[partition],) if self.is_stable else self.state.writers(partition)
 
     def keepers(self, hash_bytes: bytes) -> tuple[str, ...]:
         """Return all nodes where copies may be: the owners, and as many fallbacks behind them."""
