@@ -78,7 +78,7 @@ def node_settings(plan: DevPlan, number: int, data: Path) -> str:
     majority = n // 2 + 1
     members = "".join(_member(i, plan.port) for i in range(1, plan.nodes + 1))
     data_dir = msgspec.json.encode(str((data / f"n{number}").resolve())).decode()
-    listen = f'listen = "{_address(number, plan.port)}"\n' if number > plan.nodes else ""
+    listen = f'listen = "{peer_address(number, plan.port)}"\n' if number > plan.nodes else ""
     return (
         f'[node]\nname = "n{number}"\ndata_dir = {data_dir}\n{listen}\n'
         f'[http]\nlisten = "127.0.0.1:{plan.port + number - 1}"\n\n'
@@ -87,11 +87,12 @@ def node_settings(plan: DevPlan, number: int, data: Path) -> str:
 
 
 def _member(number: int, port: int) -> str:
-    address = _address(number, port)
+    address = peer_address(number, port)
     return f'\n[[cluster.members]]\nnode = "n{number}"\naddress = "{address}"\nzone = "local"\n'
 
 
-def _address(number: int, port: int) -> str:
+def peer_address(number: int, port: int) -> str:
+    """Return where the peers of a node reach it. port: of the first node's HTTP."""
     return f"127.0.0.1:{port + PEER_PORT_OFFSET + number}"
 
 
@@ -104,7 +105,7 @@ async def run(nodes: int, port: int, data: Path) -> int:
 async def run_newcomer(data: Path) -> int:
     """Run one more node, which waits to be staged, until interrupted; return the exit code."""
     number, plan, path = prepare_newcomer(data)
-    stage = f"dynafs ring stage join n{number} --zone local --address {_address(number, plan.port)}"
+    stage = f"dynafs ring stage join n{number} --zone local --address {peer_address(number, plan.port)}"
     return await _run({number: path}, plan.port, data, f"n{number} waits to be staged:\n  {stage}")
 
 

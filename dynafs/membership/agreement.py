@@ -89,11 +89,7 @@ class RingKeeper:
         RingBehind when too few answer, StoreError."""
         if self.is_sure or not self.has_forgotten():
             return
-        answers = await self._ask_all(nodes, ReadRing(), b"")
-        told = [one.message for one in answers if isinstance(one, Answer) and isinstance(one.message, RingReply)]
-        for answer in answers:
-            if isinstance(answer, Answer) and answer.body:
-                await self.learn(decode_ring_state(answer.body))
+        told = await self._hear(nodes)
         others = [member.node for member in self.state.ring.members if member.node != self._me]
         if len(told) < min(len(others), len(others) // 2 + 1) or any(one.is_pending for one in told):
             raise RingBehind("too few nodes tell which ring stands", version=self.state.version)
@@ -136,10 +132,16 @@ class RingKeeper:
 
     async def catch_up(self, nodes: Sequence[str]) -> int:
         """Learn what others know; return how many have told."""
-        told = [one for one in await self._ask_all(nodes, ReadRing(), b"") if isinstance(one, Answer) and one.body]
-        for answer in told:
-            await self.learn(decode_ring_state(answer.body))
-        return len(told)
+        return len(await self._hear(nodes))
+
+    async def _hear(self, nodes: Sequence[str]) -> list[RingReply]:
+        """Learn what others know; return what they have told."""
+        told: list[RingReply] = []
+        for answer in await self._ask_all(nodes, ReadRing(), b""):
+            if isinstance(answer, Answer) and isinstance(answer.message, RingReply):
+                await self.learn(decode_ring_state(answer.body))
+                told.append(answer.message)
+        return told
 
     async def propose(self, state: RingState) -> None:
         """Have a state decided that follows the one that stands, and learn it.

@@ -3,8 +3,6 @@
 import asyncio
 from collections.abc import Callable
 
-import msgspec
-
 from dynafs.errors import ChunkMismatch, ChunkUnavailable, DynafsError, WriteQuorumLost
 from dynafs.observe import metrics
 from dynafs.observe.events import get_logger
@@ -66,7 +64,8 @@ class ChunkKeeper:
 
         async def attempt(view: RingView) -> QuorumWrite:
             uses.begin()
-            request = StoreChunk(chunk_id, upload_id, key, ring_version=view.version)
+            version = 0 if policy.is_available else view.version
+            request = StoreChunk(chunk_id, upload_id, key, ring_version=version)
             fold = await self._begin(request, body, policy, view, uses.end).run()
             if fold.verdict is not Verdict.MET:
                 metrics.quorum_lost.labels("chunk_write").inc()
@@ -88,7 +87,6 @@ class ChunkKeeper:
     ) -> WriteRun:
         chunk_id = request.chunk_id
         if policy.is_available:
-            request = msgspec.structs.replace(request, ring_version=0)
             return sloppy_run(self._reach, chunk_id, request, body, policy.w, on_settled)
         reach, fold = self._reach, QuorumWrite(policy.w, *view.writers(chunk_id))
         run = WriteRun(reach, request, body, fold, fallbacks=view.fallbacks(chunk_id), on_settled=on_settled)

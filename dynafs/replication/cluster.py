@@ -80,6 +80,8 @@ class Replication:
         self.ring_keeper = RingKeeper(settings.node.name, RingState.first(founded), store, clock)
         fence = Fence(self.ring_keeper)
         self.replica = Replica(store, stamps, keeper, fence, settings.limits.listing_rows_max)
+        #: what other owners hold already becomes part of what is held here
+        self._merge = partial(self.replica.merge_record, is_old=True)
         self.reach = Reach(
             settings.node.name, RingView(self.ring_keeper.state), peers, self.membership, self.replica.handle,
             settings.timeouts.request_s,
@@ -93,7 +95,7 @@ class Replication:
         self.replica.ring_keeper = self.ring_keeper
         self.committer = Committer(self.reach, self.records, store, stamps, clock, self.throttle)
         self.replica.committer = self.committer.serve
-        self.refill = Refill(self.reach, store, generation, partial(self.replica.merge_record, is_old=True))
+        self.refill = Refill(self.reach, store, generation, self._merge)
         self.replica.refill = self.refill
         self.ring_keeper.may_have_forgotten = lambda: not self.refill.is_first
         self.refill.remember = self.ring_keeper.remember
@@ -129,7 +131,7 @@ class Replication:
         reaper = self.replica.reaper = Reaper(self.reach, store, clock, healing.tombstone_grace_s)
         giver = ChunkGiver(self.reach, self.files, self.chunks)
         self.anti_entropy = AntiEntropy(
-            self.reach, store, partial(self.replica.merge_record, is_old=True), giver, clock,
+            self.reach, store, self._merge, giver, clock,
             interval_s=healing.anti_entropy_interval_s, after_return_s=healing.anti_entropy_after_return_s,
             rebuild_interval_s=healing.tree_rebuild_interval_s,
         )  # fmt: skip
@@ -149,8 +151,7 @@ class Replication:
             self.reach, self.ring_keeper, self.lister, self.buckets, clock
         )
         self.surveyor = self.replica.surveyor = Surveyor(self.reach, self.ring_keeper, store, clock)
-        merge = partial(self.replica.merge_record, is_old=True)
-        self.rebalancer.puller = Puller(self.rebalancer.job, self.reach, store, merge, self.chunks, self.files)
+        self.rebalancer.puller = Puller(self.rebalancer.job, self.reach, store, self._merge, self.chunks, self.files)
         for job in self.jobs.values():
             job.throttle = self.throttle
         wake = (self.handoff.on_peer_up, self.anti_entropy.on_peer_up, self.rebalancer.on_peer_up)

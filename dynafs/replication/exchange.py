@@ -10,10 +10,10 @@ from dynafs.ports import Reference, Store
 from dynafs.replication.giving import ChunkGiver, Lack
 from dynafs.replication.job import Job
 from dynafs.replication.leaves import Rows, TreeReader
-from dynafs.replication.reach import Merge, Reach
+from dynafs.replication.reach import Merge, Reach, take_over
 from dynafs.replication.standing import Upload, UploadFinder
 from dynafs.ring import BRANCH_LEAVES, file_hash
-from dynafs.wire.messages import ConfirmReferences, ReadRecord, RecordReply, StoreRecord
+from dynafs.wire.messages import ConfirmReferences, StoreRecord
 from dynafs.wire.records import record_digest
 
 #: References of one chunk that are passed on with it; those beyond are left to the walk.
@@ -111,10 +111,7 @@ class LeafExchange:
     async def _take_over(self, node: str, key: bytes) -> None:
         async with self._records:
             try:
-                answer = await self._reach.ask(node, ReadRecord(key, whole=True))
-                assert isinstance(answer.message, RecordReply)
-                if answer.body:
-                    await self._merge(key, bytes(answer.body))
+                await take_over(self._reach, self._merge, node, key)
             except DynafsError as error:
                 self._job.note(error)
 

@@ -19,10 +19,10 @@ from dynafs.replication.giving import RATE_BYTES_PER_S_MAX
 from dynafs.replication.job import Job
 from dynafs.replication.last_look import read_references
 from dynafs.replication.leaves import TreeReader, place_of
-from dynafs.replication.reach import Merge, Reach
+from dynafs.replication.reach import Merge, Reach, take_over
 from dynafs.ring.transition import RingState
 from dynafs.ring.view import RingView
-from dynafs.wire.messages import LEAVES_MAX, TREE_KINDS, ReadChunk, ReadRecord, RecordReply
+from dynafs.wire.messages import LEAVES_MAX, TREE_KINDS, ReadChunk
 from dynafs.wire.ring import encode_ring_state
 from dynafs.wire.ring_messages import LearnRing
 
@@ -108,10 +108,7 @@ class Puller:
     async def _take_record(self, node: str, key: bytes) -> bool:
         async with self._records:
             try:
-                answer = await self._reach.ask(node, ReadRecord(key, whole=True))
-                assert isinstance(answer.message, RecordReply)
-                if answer.body:
-                    await self._merge(key, bytes(answer.body))
+                await take_over(self._reach, self._merge, node, key)
             except DynafsError as error:
                 self._job.note(error)
                 return False

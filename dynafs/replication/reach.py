@@ -9,7 +9,7 @@ from dynafs.ports import Answer, Body, Membership, Peers, RequestHandler
 from dynafs.replication.latency import PeerSpeeds
 from dynafs.ring import Ring
 from dynafs.ring.view import RingView
-from dynafs.wire.messages import Request
+from dynafs.wire.messages import ReadRecord, RecordReply, Request
 
 T = TypeVar("T")
 
@@ -121,6 +121,14 @@ class Reach:
             future.set_result(answer)
             return future
         return asyncio.ensure_future(answer)
+
+
+async def take_over(reach: Reach, merge: Merge, node: str, key: bytes) -> None:
+    """Make a record of another node part of what is held here, if it still has one. Raises DynafsError."""
+    answer = await reach.ask(node, ReadRecord(key, whole=True))
+    assert isinstance(answer.message, RecordReply)
+    if answer.body:
+        await merge(key, bytes(answer.body))
 
 
 def failure_code(error: BaseException | None) -> str:

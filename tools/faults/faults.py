@@ -28,6 +28,7 @@ from pathlib import Path
 import aiohttp
 from delay_proxy import DelayProxy
 from process_cluster import CLIENT_TIMEOUT, Client, Cluster
+from telling import check, say
 
 from dynafs.cli.dev import PEER_PORT_OFFSET
 
@@ -38,17 +39,6 @@ KEYS = 500
 #: When to give up waiting for a disk to fill again.
 REFILL_MAX_S = 240.0
 EXT4_IOC_SHUTDOWN, SHUTDOWN_WITHOUT_FLUSH = 0x8004587D, 2
-started_s = time.monotonic()
-
-
-def say(text: str) -> None:
-    print(f"[{time.monotonic() - started_s:6.1f} s] {text}", flush=True)
-
-
-def check(text: str, fact: object) -> None:
-    if not fact:
-        raise SystemExit(f"FAILED: {text}")
-    say(f"ok: {text}")
 
 
 def run(*command: str) -> None:

@@ -23,8 +23,9 @@ from pathlib import Path
 import aiohttp
 import msgspec
 from process_cluster import CLIENT_TIMEOUT, QUICK_HEALING, Client, Cluster
+from telling import check, say
 
-from dynafs.cli.dev import prepare_newcomer
+from dynafs.cli.dev import peer_address, prepare_newcomer
 from dynafs.sim.linearizability import Operation, first_violation, is_linearizable
 
 MIB = 1 << 20
@@ -32,17 +33,6 @@ NODES_MAX = 9
 #: Files that clients write over and over, and bodies of them.
 HOT_FILES, SIZES = 12, (20, 3_000, 70_000, 400_000)
 CHANGE_MAX_S = 240.0
-started_s = time.monotonic()
-
-
-def say(text: str) -> None:
-    print(f"[{time.monotonic() - started_s:6.1f} s] {text}", flush=True)
-
-
-def check(text: str, fact: object) -> None:
-    if not fact:
-        raise SystemExit(f"FAILED: {text}")
-    say(f"ok: {text}")
 
 
 class GrowingCluster(Cluster):
@@ -57,7 +47,7 @@ class GrowingCluster(Cluster):
         self.configs[name] = path
         await self.start(name)
         self.names.append(name)
-        return name, f"127.0.0.1:{plan.port + 500 + number}"
+        return name, peer_address(number, plan.port)
 
 
 class Load:
