@@ -16,6 +16,8 @@ from dynafs.errors import (
     PeerRefused,
     PeerUnreachable,
     ReadQuorumLost,
+    RingBehind,
+    RingOutdated,
     TooManySiblings,
     WriteQuorumLost,
 )
@@ -25,7 +27,7 @@ from dynafs.ports import Answer, Clock, Store
 from dynafs.quorum import QuorumPolicy, QuorumWrite, Verdict
 from dynafs.replication.actors import ActorNames
 from dynafs.replication.background import note_failure
-from dynafs.replication.reach import Reach, failure_code
+from dynafs.replication.reach import VIEWS_MAX, Reach, failure_code
 from dynafs.replication.records import RecordReader
 from dynafs.replication.stamps import StampSource
 from dynafs.replication.throttle import Throttle
@@ -161,30 +163,48 @@ class Committer:
         raise Overloaded("the file is being written faster than a version can be stamped")
 
     async def _forward(self, key: bytes, draft: Version, policy: QuorumPolicy, seen: Context | None) -> Receipt:
-        """Let the first reachable owner commit. Only one that certainly never got the request is passed over."""
-        failures: dict[str, str] = {}
+        """Let the first reachable owner commit; when some say that others own it by now, learn that and ask those."""
+        for _ in range(VIEWS_MAX):
+            view, failures = self._reach.view, dict[str, str]()
+            receipt, is_open = await self._offer(key, draft, policy, seen, failures)
+            if receipt is not None:
+                return receipt
+            knowing = [node for node, code in failures.items() if code == RingOutdated.code]
+            if is_open or not knowing or self._reach.catch_up is None:
+                break
+            await self._reach.catch_up(knowing)
+            if self._reach.view is view:
+                break
+        raise WriteQuorumLost(policy.w, [], failures, "unknown" if is_open else "not_written")
+
+    async def _offer(
+        self, key: bytes, draft: Version, policy: QuorumPolicy, seen: Context | None, failures: dict[str, str]
+    ) -> tuple[Receipt | None, bool]:
+        """Ask owner after owner to commit, as long as the one before certainly did not.
+
+        Returns the receipt, None when nobody did; and whether somebody may have. Raises WriteQuorumLost when one tried.
+        """
         commit_id = self._clock.random_bytes(COMMIT_ID_SIZE_BYTES)
         known = None if seen is None else dict(seen)
-        request = CommitVersion(key, policy.r, policy.w, commit_id, policy.is_available, known)
+        version = self._reach.view.version
+        request = CommitVersion(key, policy.r, policy.w, commit_id, policy.is_available, known, version)
         body, owners = encode_version(draft), self._coordinators(file_hash(key), policy)
         for node in sorted(owners, key=lambda owner: not self._reach.membership.is_up(owner)):
             try:
                 answer = await self._reach.ask(node, request, body, timeout_s=2 * self._reach.timeout_s)
-            except PeerUnreachable as error:
-                failures[node] = error.code
-                if error.is_sent:
-                    break
             except PeerRefused as error:
-                raise _remote_error(error, policy) from error
+                failures[node] = error.remote_code
+                if error.remote_code not in (RingOutdated.code, RingBehind.code):
+                    raise _remote_error(error, policy) from error
             except PeerError as error:
                 failures[node] = error.code
-                break
+                if not isinstance(error, PeerUnreachable) or error.is_sent:
+                    return None, True
             else:
                 assert isinstance(answer.message, CommitReply)
-                version = msgspec.structs.replace(draft, stamp=Stamp(*answer.message.stamp))
-                return Receipt(version, answer.message.stored_on)
-        outcome = "not_written" if len(failures) == len(owners) else "unknown"
-        raise WriteQuorumLost(policy.w, [], failures, outcome)
+                stamped = msgspec.structs.replace(draft, stamp=Stamp(*answer.message.stamp))
+                return Receipt(stamped, answer.message.stored_on), False
+        return None, False
 
     async def serve(self, request: CommitVersion, body: bytes) -> Answer:
         """Coordinate a commit for a gateway, once however often it is asked for."""
@@ -203,7 +223,10 @@ class Committer:
         policy.check()
         place = file_hash(request.key)
         if self._reach.me not in (self._reach.keepers(place) if policy.is_available else self._reach.owners(place)):
-            raise DynafsError("asked to commit a file this node owns no copy of")
+            known = self._reach.view.version
+            raise (RingOutdated if request.ring_version < known else RingBehind)(
+                f"asked to commit a file this node owns no copy of by version {known} of the ring", version=known
+            )
         receipt = await self.commit(request.key, decode_version(body), policy, seen=request.seen, is_asked=True)
         return Answer(CommitReply(receipt.version.stamp, receipt.stored_on))
 

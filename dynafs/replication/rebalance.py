@@ -12,6 +12,7 @@ from dynafs.membership import RingKeeper
 from dynafs.ports import Answer, Clock
 from dynafs.quorum import QuorumPolicy
 from dynafs.replication.buckets import Buckets
+from dynafs.replication.giving import RATE_BYTES_PER_S_MAX
 from dynafs.replication.job import Job
 from dynafs.replication.listing import Lister
 from dynafs.replication.pulling import Puller, packed, unpacked
@@ -33,6 +34,7 @@ class Rebalancer:
     def __init__(self, reach: Reach, keeper: RingKeeper, lister: Lister, buckets: Buckets, clock: Clock) -> None:
         self._reach, self._keeper, self._lister, self._buckets = reach, keeper, lister, buckets
         self.job = Job("ring", self._work, clock, INTERVAL_S)
+        self.job.status.bytes_per_s_max = RATE_BYTES_PER_S_MAX
         #: whether another node has told which ring stands, since this one started
         self.has_asked = not reach.others
         #: set by the composition root

@@ -253,6 +253,7 @@ class CommitVersion(Message, frozen=True):
 
     seen: what the client had seen of the file, None when it did not say.
     commit_id: random, the same when the same request arrives again; a commit must happen at most once.
+    ring_version: of the ring state by which you own the file.
     """
 
     key: bytes
@@ -261,6 +262,7 @@ class CommitVersion(Message, frozen=True):
     commit_id: bytes = b""
     is_available: bool = False
     seen: dict[str, int] | None = None
+    ring_version: int = 0
 
 
 class CommitReply(Message, frozen=True):

@@ -8,8 +8,11 @@ import pytest
 from aiohttp import ClientSession
 
 from dynafs.errors import PeerRefused, RingBehind
+from dynafs.files.name import FileName
 from dynafs.node import Node
 from dynafs.replication.fence import Fence
+from dynafs.ring import file_hash
+from dynafs.ring.view import RingView
 from dynafs.wire.messages import CompareTrees, ReadRecord
 from tests.conftest import LocalCluster, free_port
 
@@ -153,3 +156,23 @@ async def test_fence_waits_for_what_was_accepted(cluster) -> None:
     await told
     with pytest.raises(RingBehind):
         await fence.passed(2)
+
+
+async def test_gateway_with_an_old_ring_learns_who_commits_now(make_cluster, session: ClientSession) -> None:
+    """A write that it sends to an owner of before is not lost, nor refused: the present owner gets it."""
+    cluster = make_cluster(n=1, r=1, w=1)
+    await cluster.start()
+    replication = cluster.nodes["n2"].replication
+    paths = [f"f{number}" for number in range(64)]
+    path = next(one for one in paths if replication.reach.owners(file_hash(FileName("demo", one).key)) == ("n1",))
+    async with session.put(cluster.file_url("demo/first", "n2"), data=b"the bucket is known now") as response:
+        assert response.status == 201
+    before = replication.ring_keeper.state
+    await commit(session, cluster.url(), kind="leave", node="n1")
+    await wait_over(session, cluster, 2)
+    replication.ring_keeper.state, replication.reach.view = before, RingView(before)
+    async with session.put(cluster.file_url(f"demo/{path}", "n2"), data=b"contents") as response:
+        assert response.status == 201, await response.text()
+    assert replication.reach.view.version > before.version
+    async with session.get(cluster.file_url(f"demo/{path}", "n3")) as response:
+        assert await response.read() == b"contents"
