@@ -78,6 +78,9 @@ class HttpSettings(Section, frozen=True):
 
     listen: str = "127.0.0.1:8080"
     """HOST:PORT. Anything but a loopback address needs a token or insecure = true."""
+    shared_listen: str = ""
+    """HOST:PORT that several nodes of one machine listen on together, each besides its own: the kernel spreads clients
+    over them. All of them need the same host here. Empty: none."""
     token: str = ""
     """Bearer token clients must send. Or DYNAFS_HTTP_TOKEN in the environment."""
     insecure: bool = False
@@ -155,6 +158,8 @@ class TimeoutSettings(Section, frozen=True):
     """Longest pause before connecting again."""
     hedge_min_ms: float = 20.0
     """Least time before a slow read is sent to a second owner too; otherwise the 95th percentile of recent reads."""
+    drain_s: float = 5.0
+    """How long a node that is told to stop may hand over what it keeps for others that are up, before it stops."""
     shutdown_s: float = 10.0
     """How long requests under way may take to finish when the node stops."""
 
@@ -299,22 +304,21 @@ def _listen_problems(settings: Settings) -> list[str]:
     }
     if settings.node.listen:
         addresses["node.listen"] = settings.node.listen
+    if settings.http.shared_listen:
+        addresses["http.shared_listen"] = settings.http.shared_listen
     for field, address in addresses.items():
         try:
             split_address(address)
         except ValueError as error:
             problems.append(f"{field}: {error}")
-    if (
-        not problems
-        and not settings.http.token
-        and not settings.http.insecure
-        and not is_loopback(settings.http.listen)
-    ):
-        problems.append(
-            f"http.listen: {settings.http.listen} can be reached from other machines; set http.token "
-            "(or DYNAFS_HTTP_TOKEN), listen on 127.0.0.1, or start with --insecure"
-        )
-    return problems
+    if problems or settings.http.token or settings.http.insecure:
+        return problems
+    return [
+        f"http.{field}: {address} can be reached from other machines; set http.token (or DYNAFS_HTTP_TOKEN), listen on "
+        "127.0.0.1, or start with --insecure"
+        for field in ("listen", "shared_listen")
+        if (address := getattr(settings.http, field)) and not is_loopback(address)
+    ]
 
 
 def _limit_problems(settings: Settings) -> list[str]:

@@ -6,7 +6,8 @@ import os
 import time
 from pathlib import Path
 
-from dynafs.config import Settings
+from dynafs.attach import Prompt
+from dynafs.config import Settings, split_address
 from dynafs.errors import StoreRefused
 from dynafs.http import HttpServer
 from dynafs.membership import RingMembership
@@ -17,8 +18,7 @@ from dynafs.replication.refill import STATE_FACT, first_state
 from dynafs.ring import Member, Ring, place
 from dynafs.storage import open_store_in
 from dynafs.storage.directory import GENERATION_SIZE_BYTES, DataDirectory
-from dynafs.wire.frames import WIRE_VERSION
-from dynafs.wire.handshake import Hello
+from dynafs.wire.handshake import WIRE_VERSION, Hello
 
 log = get_logger()
 
@@ -53,9 +53,9 @@ def ring_of(settings: Settings) -> Ring:
 class Node:
     """One running node. Use `start`, then `stop`."""
 
-    def __init__(self, settings: Settings) -> None:
-        """Make a node of checked settings; nothing happens before `start`."""
-        self.settings = settings
+    def __init__(self, settings: Settings, wire_version: int = WIRE_VERSION) -> None:
+        """Make a node of checked settings; nothing happens before `start`. wire_version: of the messages it speaks."""
+        self.settings, self._wire_version = settings, wire_version
         self.clock = SystemClock()
         self.ring = ring_of(settings)
         self.http_port = 0
@@ -76,7 +76,7 @@ class Node:
         directory = DataDirectory(Path(settings.node.data_dir), cluster.id, name, new_generation)
         self.store = open_store_in(directory, settings.storage, clock.wall_ms)
         await self._check_ring()
-        me = Hello(WIRE_VERSION, cluster.id, name, "control", self.ring.digest, b"")
+        me = Hello(self._wire_version, cluster.id, name, "control", self.ring.digest, b"")
         secret = cluster.secret.encode()
         others = {m.node: m.address for m in cluster.members if m.node != name}
         self.pool = PeerPool(me, secret, others, settings.timeouts, clock, settings.limits.peer_calls_max)
@@ -93,10 +93,28 @@ class Node:
         self.replication.start()
         self.http = HttpServer(self.replication)
         self.http_port = await self.http.start()
+        self.prompt = Prompt(Path(settings.node.data_dir), self._names)
+        await self.prompt.start()
+        self.replication.surveyor.http = self._client_address()
         log.info(
             "node.started", http=settings.http.listen, peers=settings.peer_listen, data_dir=settings.node.data_dir,
             generation=generation, pid=os.getpid(),
         )  # fmt: skip
+
+    def _names(self) -> dict[str, object]:
+        """Return what an operator at the prompt finds by name."""
+        replication = self.replication
+        return {
+            "node": self, "settings": self.settings, "replication": replication, "store": self.store,
+            "peers": self.pool, "ring": replication.ring, "jobs": replication.jobs, "ask": replication.reach.ask,
+        }  # fmt: skip
+
+    def _client_address(self) -> str:
+        """Return where clients reach this node: where it listens, by its peers' name for it if that is everywhere."""
+        host, _ = split_address(self.settings.http.listen)
+        if host in ("0.0.0.0", "::"):  # noqa: S104  compared with, not listened on
+            host, _ = split_address(self.replication.addresses.get(self.settings.node.name, self.settings.peer_listen))
+        return f"[{host}]:{self.http_port}" if ":" in host else f"{host}:{self.http_port}"
 
     def _on_peer_seen(self, node: str) -> None:
         """A peer connected: it can be called again, or waits to be staged."""
@@ -118,7 +136,7 @@ class Node:
 
     async def stop(self) -> None:
         """Finish what is under way, close everything. Safe after a failed start."""
-        for part in ("http", "listener", "replication", "pool", "store"):
+        for part in ("prompt", "http", "listener", "replication", "pool", "store"):
             service = getattr(self, part, None)
             if service is not None:
                 await service.close()
@@ -136,11 +154,19 @@ def keep_freed_memory() -> None:
         return  # Not glibc: slower, but right.
 
 
-async def serve(settings: Settings, stopped: asyncio.Event) -> None:
-    """Run a node until `stopped` is set."""
-    node = Node(settings)
+async def serve(settings: Settings, stopped: asyncio.Event) -> bool:
+    """Run a node until `stopped` is set, or an operator wants it started again; return whether that was it."""
+    node, restarted = Node(settings), asyncio.Event()
     await node.start()
+    node.replication.maintenance.restart = restarted.set
+    waits = [asyncio.create_task(event.wait()) for event in (stopped, restarted)]
     try:
-        await stopped.wait()
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        if restarted.is_set():
+            log.info("node.restarting")
+        await node.replication.maintenance.finish(settings.timeouts.drain_s)
     finally:
+        for wait in waits:
+            wait.cancel()
         await node.stop()
+    return restarted.is_set() and not stopped.is_set()

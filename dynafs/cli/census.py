@@ -1,6 +1,7 @@
 """`dynafs census`: how many good copies everything has."""
 
 import asyncio
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
@@ -34,15 +35,10 @@ def census(
     """Count the good copies of everything and show what is at risk. Exit code 0 only when all is whole."""
 
     async def work(client: DynafsClient) -> dict[str, Any]:
-        before = (await _status(client))["runs"]
-        await client.act_on_job("census", "start", **({"deep": "true"} if deep else {}))
         with err.status("counting") as shown:
-            while (status := await _status(client))["runs"] == before:
-                if status["state"] == "idle" and status["last_error"]:
-                    raise CensusFailed(status["last_error"])
-                shown.update(f"counting: {status['items']} files and deletes so far")
-                await asyncio.sleep(LOOK_S)
-        return await client.census()
+            return await take_census(
+                client, lambda count: shown.update(f"counting: {count} files and deletes so far"), deep=deep
+            )
 
     report = talk(url, token, work, as_json=as_json)
     if as_json:
@@ -51,6 +47,21 @@ def census(
         _print_report(report)
     if not report["is_whole"]:
         raise typer.Exit(EXIT_REFUSED)
+
+
+async def take_census(
+    client: DynafsClient, on_progress: Callable[[int], None], *, deep: bool = False
+) -> dict[str, Any]:
+    """Have the node count, telling of how many files and deletes it did so far; return its report. Raises CensusFailed,
+    DynafsError."""
+    before = (await _status(client))["runs"]
+    await client.act_on_job("census", "start", **({"deep": "true"} if deep else {}))
+    while (status := await _status(client))["runs"] == before:
+        if status["state"] == "idle" and status["last_error"]:
+            raise CensusFailed(status["last_error"])
+        on_progress(status["items"])
+        await asyncio.sleep(LOOK_S)
+    return await client.census()
 
 
 async def _status(client: DynafsClient) -> dict[str, Any]:

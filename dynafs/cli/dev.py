@@ -3,6 +3,7 @@
 import asyncio
 import secrets
 import signal
+import socket
 import sys
 import time
 import tomllib
@@ -21,15 +22,18 @@ POLL_S = 0.1
 
 
 class DevPlan(msgspec.Struct, frozen=True):
-    """What a data directory was made for; kept beside the data. nodes: the founders. added: those that came later."""
+    """What a data directory was made for; kept beside the data. nodes: the founders. added: those that came later.
+    zone: of all of them, the machine. shared_port: that all of them listen on, 0 for none."""
 
     nodes: int
     port: int
     secret: str
     added: int = 0
+    zone: str = "local"
+    shared_port: int = 0
 
 
-def prepare(nodes: int, port: int, data: Path) -> list[Path]:
+def prepare(nodes: int, port: int, data: Path, shared_port: int = 0) -> list[Path]:
     """Write one settings file per node below `data`, or check those that are there; return their paths."""
     plan_path = data / "dev.json"
     data.mkdir(parents=True, exist_ok=True)
@@ -39,9 +43,9 @@ def prepare(nodes: int, port: int, data: Path) -> list[Path]:
             raise ConfigError(
                 [f"--nodes: {data} holds a cluster of {plan.nodes} nodes; use --nodes {plan.nodes} or another --data"]
             )
-        plan = msgspec.structs.replace(plan, port=port)
+        plan = msgspec.structs.replace(plan, port=port, shared_port=shared_port)
     else:
-        plan = DevPlan(nodes, port, secrets.token_hex(32))
+        plan = DevPlan(nodes, port, secrets.token_hex(32), zone=socket.gethostname(), shared_port=shared_port)
     _keep(plan, plan_path)
     return [_write_settings(plan, number, data) for number in range(1, nodes + plan.added + 1)]
 
@@ -76,19 +80,20 @@ def node_settings(plan: DevPlan, number: int, data: Path) -> str:
     """Return the settings file of one node."""
     n = min(3, plan.nodes)
     majority = n // 2 + 1
-    members = "".join(_member(i, plan.port) for i in range(1, plan.nodes + 1))
+    members = "".join(_member(i, plan) for i in range(1, plan.nodes + 1))
     data_dir = msgspec.json.encode(str((data / f"n{number}").resolve())).decode()
     listen = f'listen = "{peer_address(number, plan.port)}"\n' if number > plan.nodes else ""
+    shared = f'shared_listen = "127.0.0.1:{plan.shared_port}"\n' if plan.shared_port else ""
     return (
         f'[node]\nname = "n{number}"\ndata_dir = {data_dir}\n{listen}\n'
-        f'[http]\nlisten = "127.0.0.1:{plan.port + number - 1}"\n\n'
+        f'[http]\nlisten = "127.0.0.1:{plan.port + number - 1}"\n{shared}\n'
         f'[cluster]\nid = "dev"\nsecret = "{plan.secret}"\nn = {n}\nr = {majority}\nw = {majority}\n{members}'
     )
 
 
-def _member(number: int, port: int) -> str:
-    address = peer_address(number, port)
-    return f'\n[[cluster.members]]\nnode = "n{number}"\naddress = "{address}"\nzone = "local"\n'
+def _member(number: int, plan: DevPlan) -> str:
+    address = peer_address(number, plan.port)
+    return f'\n[[cluster.members]]\nnode = "n{number}"\naddress = "{address}"\nzone = "{plan.zone}"\n'
 
 
 def peer_address(number: int, port: int) -> str:
@@ -96,16 +101,16 @@ def peer_address(number: int, port: int) -> str:
     return f"127.0.0.1:{port + PEER_PORT_OFFSET + number}"
 
 
-async def run(nodes: int, port: int, data: Path) -> int:
+async def run(nodes: int, port: int, data: Path, shared_port: int) -> int:
     """Run the cluster until interrupted; return the exit code."""
-    paths = prepare(nodes, port, data)
+    paths = prepare(nodes, port, data, shared_port)
     return await _run(dict(enumerate(paths, 1)), port, data, "cluster ready")
 
 
 async def run_newcomer(data: Path) -> int:
     """Run one more node, which waits to be staged, until interrupted; return the exit code."""
     number, plan, path = prepare_newcomer(data)
-    stage = f"dynafs ring stage join n{number} --zone local --address {peer_address(number, plan.port)}"
+    stage = f"dynafs ring stage join n{number} --zone {plan.zone} --address {peer_address(number, plan.port)}"
     return await _run({number: path}, plan.port, data, f"n{number} waits to be staged:\n  {stage}")
 
 

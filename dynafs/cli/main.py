@@ -13,10 +13,12 @@ import uvloop
 
 from dynafs import __version__
 from dynafs.cli import dev as dev_cluster
+from dynafs.cli.attach import add_attach_command
 from dynafs.cli.census import add_census_command
 from dynafs.cli.explain import add_explain_command
 from dynafs.cli.files import add_file_commands
 from dynafs.cli.jobs import add_job_commands
+from dynafs.cli.maintenance import cluster_app, node_app
 from dynafs.cli.output import EXIT_USAGE, fail
 from dynafs.cli.ring import ring_app
 from dynafs.cli.storage import storage_app
@@ -30,11 +32,14 @@ app = typer.Typer(
     help="A quorum-replicated file store. Exit codes: 0 done, 1 not found or refused, 2 wrong usage or unreachable.",
 )  # fmt: skip
 app.add_typer(ring_app, name="ring", help="The ring: who owns what.")
+app.add_typer(node_app, name="node", help="One node: taking it out of service, and back.")
+app.add_typer(cluster_app, name="cluster", help="All nodes.")
 app.add_typer(storage_app, name="storage", help="One node's data directory, while the node is stopped.")
 add_file_commands(app)
 add_job_commands(app)
 add_census_command(app)
 add_explain_command(app)
+add_attach_command(app)
 
 
 def _print_version(wanted: bool) -> None:
@@ -73,7 +78,9 @@ def serve(
         settings = load_or_exit(config)
     configure_logs(settings.log.level, settings.log.format, node=settings.node.name)
     try:
-        uvloop.run(_serve(settings))
+        if uvloop.run(_serve(settings)):
+            # The same process: whoever supervises it sees nothing of it, and an updated package is what starts.
+            os.execv(sys.executable, [sys.executable, "-m", "dynafs", *sys.argv[1:]])  # noqa: S606
     except DynafsError as error:
         get_logger().error("node.failed", code=error.code, error=error.message)
         fail(error.message.replace("[", "\\["), EXIT_USAGE)
@@ -94,12 +101,13 @@ def _load_insecure(config: Path) -> Settings:
     return settings
 
 
-async def _serve(settings: Settings) -> None:
+async def _serve(settings: Settings) -> bool:
+    """Run a node; return whether it is to be started again."""
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
     for one in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(one, stopped.set)
-    await serve_node(settings, stopped)
+    return await serve_node(settings, stopped)
 
 
 @app.command()
@@ -107,11 +115,14 @@ def dev(
     nodes: Annotated[int, typer.Option("--nodes", min=1, max=64, help="How many nodes.")] = 3,
     port: Annotated[int, typer.Option("--port", min=1024, max=65000, help="HTTP port of the first node.")] = 8080,
     data: Annotated[Path, typer.Option("--data", help="Directory for settings, data and logs.")] = Path(".dynafs"),
+    shared_port: Annotated[
+        int, typer.Option("--shared-port", min=0, max=65535, help="HTTP port that all nodes serve together; 0: none.")
+    ] = 0,
     add: Annotated[bool, typer.Option("--add", help="Run one more node beside the cluster of --data.")] = False,
 ) -> None:
     """Run a local cluster; Ctrl-C stops it."""
     try:
-        code = asyncio.run(dev_cluster.run_newcomer(data) if add else dev_cluster.run(nodes, port, data))
+        code = asyncio.run(dev_cluster.run_newcomer(data) if add else dev_cluster.run(nodes, port, data, shared_port))
     except DynafsError as error:
         fail(error.message.replace("[", "\\["), EXIT_USAGE)
     raise typer.Exit(code)

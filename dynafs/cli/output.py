@@ -19,7 +19,7 @@ from rich.progress import (
 )
 
 from dynafs.client import DynafsClient
-from dynafs.errors import DynafsError, ServerUnreachable
+from dynafs.errors import DynafsError, NotSafe, ServerRefused, ServerUnreachable
 
 DEFAULT_URL = "http://127.0.0.1:8080"
 EXIT_REFUSED, EXIT_USAGE = 1, 2
@@ -58,12 +58,18 @@ def talk(url: str, token: str, work: Callable[[DynafsClient], Coroutine[Any, Any
     except DynafsError as error:
         if as_json:
             print_json({"error": {"code": error.code, "message": error.message, **error.evidence}})
-        fail(_escaped(error.message), EXIT_USAGE if isinstance(error, ServerUnreachable) else EXIT_REFUSED)
+        fail(_escaped(error.message), exit_code(error))
     except BrokenPipeError:
         # The reader of our output went away; there is nobody to tell.
         os._exit(0)
     except OSError as error:
         fail(_escaped(f"{error.filename or ''}: {error.strerror or error}".lstrip(": ")), EXIT_USAGE)
+
+
+def exit_code(error: DynafsError) -> int:
+    """Return what to exit with: 2 when nobody answers, or when what was asked for is not safe."""
+    is_unsafe = isinstance(error, ServerRefused) and error.remote_code == NotSafe.code
+    return EXIT_USAGE if is_unsafe or isinstance(error, ServerUnreachable) else EXIT_REFUSED
 
 
 def _escaped(text: str) -> str:

@@ -1,6 +1,9 @@
 """`dynafs ring`: looking at the ring."""
 
+import shlex
+import time
 from typing import Annotated, Any
+from urllib.parse import quote
 
 import typer
 from rich.table import Table
@@ -70,13 +73,31 @@ def check(url: UrlOption = DEFAULT_URL, token: TokenOption = "", as_json: JsonOp
 
 
 @ring_app.command()
+def history(url: UrlOption = DEFAULT_URL, token: TokenOption = "", as_json: JsonOption = False) -> None:
+    """Show which rings there were, since when, and what was changed for them, as far as the node was there to see."""
+    found: dict[str, Any] = talk(url, token, lambda client: client.ring_history(), as_json=as_json)
+    if as_json:
+        print_json(found)
+        return
+    table = Table("epoch", "began", "ended", "outcome", "changes", box=None, pad_edge=False)
+    for past in found["rings"]:
+        began, ended = (_when(past[field]) for field in ("began_unix_ms", "ended_unix_ms"))
+        table.add_row(str(past["epoch"]), began, ended, past["outcome"], ", ".join(past["changes"]))
+    out.print(table)
+
+
+def _when(unix_ms: int) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(unix_ms / 1000)) if unix_ms else "-"
+
+
+@ring_app.command()
 def locate(
     target: Annotated[str, typer.Argument(metavar="BUCKET/PATH", help="A file, stored or not.")],
     url: UrlOption = DEFAULT_URL,
     token: TokenOption = "",
     as_json: JsonOption = False,
 ) -> None:
-    """Show which nodes own a file's record, and who would stand in."""
+    """Show which nodes own a file's record, and who would stand in; with commands to look at each."""
     bucket, path = split_target(target)
 
     async def work(client: DynafsClient) -> dict[str, Any]:
@@ -91,3 +112,9 @@ def locate(
     for node in found["nodes"]:
         table.add_row(node["role"], "UN" if node["is_up"] else "DN", node["node"], node["zone"], node["address"])
     out.print(table)
+    token_header = "-H 'Authorization: Bearer '\"$DYNAFS_TOKEN\" " if token else ""
+    route = f"/v1/files/{quote(bucket, safe='')}/{quote(path)}"
+    for node in found["nodes"]:
+        if node["role"] == "owner" and node["http"]:
+            line = f"curl -I {token_header}{shlex.quote('http://' + node['http'] + route)}"
+            out.print(line, soft_wrap=True, markup=False)

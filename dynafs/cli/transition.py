@@ -6,7 +6,17 @@ from typing import Annotated, Any
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from dynafs.cli.output import DEFAULT_URL, JsonOption, TokenOption, UrlOption, out, print_json, talk
+from dynafs.cli.output import (
+    DEFAULT_URL,
+    EXIT_REFUSED,
+    JsonOption,
+    TokenOption,
+    UrlOption,
+    err,
+    out,
+    print_json,
+    talk,
+)
 from dynafs.cli.staging import show_plan
 from dynafs.client import DynafsClient
 
@@ -20,6 +30,7 @@ def add_transition_commands(app: typer.Typer) -> None:
     """Register the commands below `ring`."""
     app.command()(commit)
     app.command()(transfers)
+    app.command()(throttle)
     app.command()(cancel)
 
 
@@ -52,6 +63,24 @@ def cancel(
     if not yes:
         typer.confirm("Give the change of the ring up?", abort=True, err=True)
     _show(talk(url, token, lambda client: client.cancel_ring(), as_json=as_json), as_json=as_json)
+
+
+def throttle(
+    mib_per_s: Annotated[int, typer.Argument(min=0, metavar="MIB", help="MiB a second for each node; 0: as it likes.")],
+    url: UrlOption = DEFAULT_URL,
+    token: TokenOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Say how fast every node may take over data while the ring changes, until it restarts."""
+    told = talk(url, token, lambda client: client.throttle_ring(mib_per_s << 20), as_json=as_json)
+    if as_json:
+        print_json(told)
+    else:
+        out.print(f"up to {mib_per_s} MiB/s each" if mib_per_s else "each as fast as it likes")
+        for node, problem in told["failed"].items():
+            err.print(f"[yellow]warning:[/yellow] {node}: {problem}")
+    if told["failed"]:
+        raise typer.Exit(EXIT_REFUSED)
 
 
 def transfers(

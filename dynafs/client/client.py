@@ -178,9 +178,26 @@ class DynafsClient:
         async with self._request("GET", "/v1/ring/status") as response:
             return await _json(response)
 
+    async def ring_history(self) -> dict[str, Any]:
+        """Return which rings the node has heard of, the oldest first."""
+        async with self._request("GET", "/v1/ring/history") as response:
+            return await _json(response)
+
     async def transfers(self) -> dict[str, Any]:
         """Return how far a change of the ring is."""
         async with self._request("GET", "/v1/ring/transfers") as response:
+            return await _json(response)
+
+    async def act_on_node(self, node: str, action: str, **query: str) -> dict[str, Any]:
+        """Drain, resume or restart a node. query: for_restart="true" for a drain."""
+        path = f"/v1/nodes/{quote(node, safe='')}/{quote(action, safe='')}"
+        async with self._request("POST", path, query=query) as response:
+            return await _json(response)
+
+    async def throttle_ring(self, bytes_per_s_max: int) -> dict[str, Any]:
+        """Set how fast every node takes over data while the ring changes; 0 for its own pace. Return who did not."""
+        query = {"bytes_per_s_max": str(bytes_per_s_max)}
+        async with self._request("POST", "/v1/ring/throttle", query=query) as response:
             return await _json(response)
 
     async def jobs(self) -> dict[str, Any]:

@@ -14,6 +14,9 @@ from dynafs.errors.ring import (
     NodesApart as NodesApart,
 )
 from dynafs.errors.ring import (
+    NotSafe as NotSafe,
+)
+from dynafs.errors.ring import (
     PlanOutdated as PlanOutdated,
 )
 from dynafs.errors.ring import (
@@ -189,6 +192,16 @@ class PeerOverloaded(PeerError):
     """Too many calls to this peer are under way already."""
 
     code = "peer_overloaded"
+
+
+class PeerOutdated(PeerError):
+    """The peer runs an older version, which does not know this request."""
+
+    code = "peer_outdated"
+    retryable = False
+
+    def __init__(self, node: str, request: str) -> None:
+        super().__init__(f"node {node} runs an older version that does not know {request}; update it first", node)
 
 
 class PeerRefused(PeerError):

@@ -49,6 +49,16 @@ class PlanOutdated(RingError):
     code = "plan_outdated"
 
 
+class NotSafe(RingError):
+    """What was asked for would leave something with fewer copies than a write needs."""
+
+    code = "not_safe"
+    retryable = True
+
+    def __init__(self, what: str, reasons: Sequence[str]) -> None:
+        super().__init__(f"{what} is not safe now: {'; '.join(reasons)}", reasons=list(reasons))
+
+
 class NodesApart(RingError):
     """Nodes that are to share a ring cannot call each other."""
 

@@ -102,8 +102,8 @@ class Gatekeeper:
 
     def __init__(self, settings: HttpSettings) -> None:
         self._token = settings.token.encode()
-        host, _ = split_address(settings.listen)
-        self._hosts = {host, "localhost", "127.0.0.1", "::1", *settings.allowed_hosts}
+        hosts = [split_address(address)[0] for address in (settings.listen, settings.shared_listen) if address]
+        self._hosts = {*hosts, "localhost", "127.0.0.1", "::1", *settings.allowed_hosts}
         self._checks_host = not settings.token and is_loopback(settings.listen)
 
     def check(self, headers: Mapping[str, str]) -> None:

@@ -16,6 +16,7 @@ STATUS: dict[type[errors.DynafsError], int] = {
     errors.TooManySiblings: 409,
     errors.RingChanged: 409,
     errors.PlanOutdated: 409,
+    errors.NotSafe: 409,
     errors.NodesApart: 503,
     errors.RangeNotSatisfiable: 416,
     errors.DigestMismatch: 422,

@@ -147,7 +147,7 @@ class InspectionRoutes:
 
     async def locate(self, name: FileName) -> web.StreamResponse:
         """Where a file's record belongs, whether or not the file exists."""
-        ring = self._replication.ring
+        ring, told = self._replication.ring, await self._replication.surveyor.ask()
         partition = partition_of(file_hash(name.key), ring.partition_count)
         nodes = ring.preference_list(partition)
         addresses = self._replication.addresses
@@ -155,6 +155,7 @@ class InspectionRoutes:
             {
                 "node": node, "role": "owner" if i < ring.n else "fallback", "zone": ring.zones[node],
                 "address": addresses.get(node, ""), "is_up": self._replication.membership.is_up(node),
+                "http": told[node].http,
             }
             for i, node in enumerate(nodes)
         ]  # fmt: skip

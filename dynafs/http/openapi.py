@@ -89,6 +89,21 @@ DOCUMENT: dict[str, Any] = {
         "/v1/ring/status": {"get": _operation("Every node as it says itself, and problems", {"200": "status"}, [])},
         "/v1/ring/transfers": {"get": _operation("How far a change of the ring is", {"200": "transfers"}, [])},
         "/v1/ring/clear": {"post": _operation("Forget all staged changes", {"200": "plan"}, [])},
+        "/v1/ring/history": {"get": _operation("Which rings there were", {"200": "rings"}, [])},
+        "/v1/ring/throttle": {
+            "post": _operation(
+                "Set the pace of changes on all nodes", {"200": "who did not"},
+                [_parameter("bytes_per_s_max", "query", "for each node; 0: its own pace")],
+            )
+        },
+        "/v1/nodes/{node}/{action}": {
+            "post": _operation(
+                "Take a node out of service, put it back, or restart it",
+                {"202": "it will", "404": "no such node", "409": "the others need it"},
+                [_parameter("node", "path", "its name"), _parameter("action", "path", "drain, resume or restart"),
+                 _parameter("for_restart", "query", "true: it is back in a minute; for drain")],
+            )
+        },
         "/v1/cluster": {"get": _operation("Which nodes are up", {"200": "nodes"}, [])},
         "/v1/census": {"get": _operation("What the last census counted", {"200": "counts", "404": "none taken"}, [])},
         "/v1/hints": {"get": _operation("What nodes keep for others that are away", {"200": "hints"}, [])},

@@ -13,6 +13,7 @@ from dynafs.http.rendering import json_response
 from dynafs.replication.cluster import Replication
 from dynafs.replication.survey import Told
 from dynafs.ring.change import Change
+from dynafs.ring.history import Past
 from dynafs.ring.plan import Plan, copies_without, make_plan
 from dynafs.ring.transition import RingState, Step
 from dynafs.ring.view import RingView
@@ -51,7 +52,11 @@ class RingRoutes:
             raise RequestInvalid("address", f"say where peers reach {newcomer}: --address HOST:PORT")
         if change.address:
             _check_address(change.address)
-        state = await self._replication.ring_keeper.amend(lambda state: state.staging(change))
+        keeper = self._replication.ring_keeper
+        staged = keeper.state.staging(change)
+        plan = await asyncio.to_thread(make_plan, staged.newest, staged.staged, staged.epoch_max + 1)
+        await self._replication.maintenance.check_change(change, plan)
+        state = await keeper.amend(lambda state: state.staging(change))
         return json_response(await self._told(state))
 
     async def commit(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -71,6 +76,8 @@ class RingRoutes:
                 f"plan {asked.hash[:40]} is not the present one, {plan.hash}; look at it with `dynafs ring plan` first",
                 hash=plan.hash,
             )
+        for change in state.staged:
+            await self._replication.maintenance.check_change(change, plan)
         before = {member.node for member in plan.before.members}
         newcomers = [member.node for member in plan.after.members if member.node not in before]
         if newcomers and (gaps := await self._replication.surveyor.find_gaps(newcomers)):
@@ -95,6 +102,18 @@ class RingRoutes:
             "seen_by": self._replication.settings.node.name, "version": view.version, "step": view.state.step,
             "epoch": view.state.ring.epoch, "next_epoch": view.ring.epoch, "nodes": rows,
         })  # fmt: skip
+
+    async def history(self) -> web.StreamResponse:
+        """Which rings this node has heard of."""
+        keeper = self._replication.ring_keeper
+        rings = [
+            {
+                "epoch": past.epoch, "outcome": past.outcome, "changes": past.changes,
+                "began_unix_ms": past.began_ms, "ended_unix_ms": past.ended_ms,
+            }
+            for past in keeper.history or (Past(keeper.state.ring.epoch, "founded"),)
+        ]  # fmt: skip
+        return json_response({"seen_by": self._replication.settings.node.name, "rings": rings})
 
     async def status(self) -> web.StreamResponse:
         """Every node of the ring, as it says itself; and what an operator should look after."""
@@ -146,9 +165,10 @@ def _status_rows(view: RingView, told: dict[str, Told]) -> list[dict[str, object
         owned = view.ring.loads.get(node, 0)
         rows.append({
             "node": node, "state": ("D" if said.problem else "U") + second, "zone": member.zone,
-            "weight": member.weight, "partitions": owned, "share": owned / (view.partition_count * view.n),
+            "weight": member.weight, "is_draining": said.is_draining, "started_unix_ms": said.started_ms,
+            "partitions": owned, "share": owned / (view.partition_count * view.n),
             "bytes": said.stored_bytes, "epoch": said.epoch, "version": said.version,
-            "clock_offset_ms": said.clock_offset_ms, "problem": said.problem,
+            "clock_offset_ms": said.clock_offset_ms, "http": said.http, "problem": said.problem,
         })  # fmt: skip
     return rows
 
@@ -164,6 +184,10 @@ def _problems(replication: Replication, told: dict[str, Told], hints: int) -> li
         if said.problem:
             found.append(f"{node} does not answer ({said.problem}); `dynafs census` tells what has too few copies")
             continue
+        if said.is_draining:
+            found.append(f"{node} is being drained; `dynafs node resume {node}` puts it back into service")
+        if not said.is_whole:
+            found.append(f"{node} lost its disk and is being refilled: `dynafs jobs` there tells how far")
         if said.version != view.version:
             found.append(f"{node} knows version {said.version} of the ring, this node {view.version}")
         if abs(said.clock_offset_ms) > replication.settings.cluster.max_clock_skew_ms // 2:

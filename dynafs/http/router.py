@@ -11,6 +11,7 @@ from dynafs.http.files import FileRoutes
 from dynafs.http.inspection import InspectionRoutes
 from dynafs.http.jobs import JobRoutes
 from dynafs.http.multipart import MultipartRoutes
+from dynafs.http.nodes import NodeRoutes
 from dynafs.http.openapi import DOCUMENT
 from dynafs.http.rendering import json_response
 from dynafs.http.ring import RingRoutes
@@ -22,7 +23,8 @@ _FILES, _METADATA, _CHUNKS, _BUCKETS, _LOCATE, _JOBS, _EXPLAIN = (
     "/v1/explain/",
 )  # fmt: skip
 #: What operators POST to.
-_RING_ACTIONS = ("/v1/ring/stage", "/v1/ring/clear", "/v1/ring/commit", "/v1/ring/cancel")
+_RING_ACTIONS = ("/v1/ring/stage", "/v1/ring/clear", "/v1/ring/commit", "/v1/ring/cancel", "/v1/ring/throttle")
+_NODES = "/v1/nodes/"
 
 
 class MethodNotAllowed(DynafsError):
@@ -41,6 +43,7 @@ class Router:
         self._look = InspectionRoutes(replication)
         self._jobs = JobRoutes(replication)
         self._ring = RingRoutes(replication)
+        self._nodes = NodeRoutes(replication)
         self._get_routes = self._fixed()
 
     async def route(self, request: web.BaseRequest, path: str, query: str) -> web.StreamResponse:
@@ -49,7 +52,7 @@ class Router:
             return await self._route_files(request, path[len(_FILES) :], query)
         if path.startswith(_BUCKETS):
             return await self._route_bucket(request, decoded(path[len(_BUCKETS) :], "bucket"), query)
-        if path == _JOBS or path.startswith(f"{_JOBS}/") or path in _RING_ACTIONS:
+        if path == _JOBS or path.startswith((f"{_JOBS}/", _NODES)) or path in _RING_ACTIONS:
             return await self._route_operator(request, path, query)
         if request.method not in ("GET", "HEAD"):
             return self._not_allowed(request, "GET, HEAD") if self._exists(path) else _no_route(path)
@@ -104,11 +107,15 @@ class Router:
 
     async def _route_operator(self, request: web.BaseRequest, path: str, query: str) -> web.StreamResponse:
         """Have something done that operators ask for."""
+        if path.startswith(_NODES):
+            return await self._route_node(request, path[len(_NODES) :], query)
         if path not in _RING_ACTIONS:
             return await self._route_job(request, path[len(_JOBS) + 1 :], query)
-        query_of(query, ())
         if request.method != "POST":
             return self._not_allowed(request, "POST")
+        if path == "/v1/ring/throttle":
+            return await self._nodes.throttle(query_of(query, ("bytes_per_s_max",)))
+        query_of(query, ())
         match path:
             case "/v1/ring/stage":
                 return await self._ring.stage(request)
@@ -119,12 +126,19 @@ class Router:
             case _:
                 return await self._ring.clear()
 
+    async def _route_node(self, request: web.BaseRequest, rest: str, query: str) -> web.StreamResponse:
+        """Have something done to one node."""
+        if request.method != "POST":
+            return self._not_allowed(request, "POST")
+        return await self._nodes.act(rest, query_of(query, ("for_restart",)))
+
     def _fixed(self) -> dict[str, Callable[[str], Awaitable[web.StreamResponse]]]:
         """Return {path: what answers GET there, given the query}."""
         return {
             "/v1/files": lambda query: self._look.list_files("", query),
             "/v1/ring": lambda _: self._look.ring(),
             "/v1/ring/plan": lambda _: self._ring.plan(),
+            "/v1/ring/history": lambda _: self._ring.history(),
             "/v1/ring/status": lambda _: self._ring.status(),
             "/v1/ring/transfers": lambda _: self._ring.transfers(),
             "/v1/cluster": lambda _: self._look.cluster(),
@@ -139,6 +153,8 @@ class Router:
     async def _readiness(self, _: str) -> web.StreamResponse:
         if not self._replication.refill.is_complete:
             return json_response({"status": "refilling"}, 503)
+        if self._replication.maintenance.is_draining:
+            return json_response({"status": "draining"}, 503)
         is_ready = self._replication.has_quorum()
         return json_response({"status": "ready" if is_ready else "no quorum"}, 200 if is_ready else 503)
 

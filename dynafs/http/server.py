@@ -65,6 +65,9 @@ class HttpServer:
         host, port = split_address(limits.listen)
         site = web.TCPSite(self._runner, host, port, backlog=1024)
         await site.start()
+        if limits.shared_listen:
+            host, port = split_address(limits.shared_listen)
+            await web.TCPSite(self._runner, host, port, backlog=1024, reuse_port=True).start()
         return int(self._runner.addresses[0][1])
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:

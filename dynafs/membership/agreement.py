@@ -13,6 +13,7 @@ from dynafs.errors import DynafsError, RequestInvalid, RingBehind, RingChanged, 
 from dynafs.observe.events import get_logger
 from dynafs.ports import Answer, Clock, Store
 from dynafs.ring.agreement import NO_BALLOT, Acceptor, Ballot, Proposal, next_ballot
+from dynafs.ring.history import Past, extended
 from dynafs.ring.transition import RingState
 from dynafs.wire.messages import Stored
 from dynafs.wire.ring import decode_ring_state, encode_ring_state
@@ -20,7 +21,7 @@ from dynafs.wire.ring_messages import AcceptRing, LearnRing, PrepareRing, ReadRi
 
 log = get_logger()
 
-STATE_FACT, ACCEPTOR_FACT = "ring_state", "ring_acceptor"
+STATE_FACT, ACCEPTOR_FACT, HISTORY_FACT = "ring_state", "ring_acceptor", "ring_history"
 #: Up to which version a node that lost its disk casts no vote: what it promised there is forgotten.
 SILENCE_FACT = "ring_silence"
 #: Attempts of one proposal, and the longest pause before another one.
@@ -44,6 +45,9 @@ class RingKeeper:
         kept = store.fact(ACCEPTOR_FACT)
         self._acceptor = Acceptor(1) if kept is None else _decode_acceptor(kept)
         self._acceptor = self._acceptor.on_learned(self.state.version)
+        told = store.fact(HISTORY_FACT)
+        #: rings that this node has heard of, the oldest first
+        self.history = () if told is None else msgspec.msgpack.decode(told, type=tuple[Past, ...])
         silence = store.fact(SILENCE_FACT)
         #: None while nothing is known of a former self
         self._silent_to = None if silence is None else int(silence)
@@ -125,6 +129,10 @@ class RingKeeper:
         async with self._lock:
             if state.version <= self.state.version:
                 return
+            history = extended(self.history, self.state, state, self._clock.wall_ms())
+            if history != self.history:
+                await self._store.put_fact(HISTORY_FACT, msgspec.msgpack.encode(history))
+                self.history = history
             await self._store.put_fact(STATE_FACT, encode_ring_state(state))
             self.state, self._acceptor = state, self._acceptor.on_learned(state.version)
         log.info("ring.learned", version=state.version, epoch=state.newest.epoch, step=state.step)

@@ -6,7 +6,15 @@ from functools import partial
 from typing import NamedTuple
 
 from dynafs.config import TimeoutSettings
-from dynafs.errors import DynafsError, PeerError, PeerOverloaded, PeerRefused, PeerTimeout, PeerUnreachable
+from dynafs.errors import (
+    DynafsError,
+    PeerError,
+    PeerOutdated,
+    PeerOverloaded,
+    PeerRefused,
+    PeerTimeout,
+    PeerUnreachable,
+)
 from dynafs.peers.connection import FramedConnection
 from dynafs.ports import Answer, Body
 from dynafs.wire.frames import Frame, FrameKind
@@ -76,6 +84,8 @@ class CallerConnection(FramedConnection):
         future: asyncio.Future[Answer] = self._loop.create_future()
         if not self.is_open or not self.is_proved:
             future.set_exception(PeerUnreachable(self.node, self._problem or "the connection is closed"))
+        elif message.since > self._handshake.wire_version:
+            future.set_exception(PeerOutdated(self.node, type(message).__name__))
         elif len(self._waiting) >= self._calls_max:
             future.set_exception(PeerOverloaded(f"{self._calls_max} calls to {self.node} are under way", self.node))
         else:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from functools import partial
 
 from dynafs.config import TimeoutSettings, split_address
-from dynafs.errors import DynafsError
+from dynafs.errors import DynafsError, RemoteProtocolError
 from dynafs.observe import metrics
 from dynafs.observe.events import get_logger
 from dynafs.peers.connection import FramedConnection
@@ -93,6 +93,8 @@ class ListenerConnection(FramedConnection):
 
     def _serve(self, frame: Frame) -> None:
         request = decode_request(frame.head)
+        if request.since > self._handshake.wire_version:
+            raise RemoteProtocolError(f"{type(request).__name__} was not agreed on in the handshake")
         try:
             answer = self._listener.handler(self.peer, request, frame.body)
         except DynafsError as error:

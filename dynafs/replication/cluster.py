@@ -24,6 +24,7 @@ from dynafs.replication.inspect import Inspector
 from dynafs.replication.job import Job
 from dynafs.replication.latency import LatencyTracker
 from dynafs.replication.listing import Lister
+from dynafs.replication.maintenance import Maintenance
 from dynafs.replication.pulling import Puller
 from dynafs.replication.reach import Reach
 from dynafs.replication.reaping import Reaper
@@ -151,6 +152,11 @@ class Replication:
             self.reach, self.ring_keeper, self.lister, self.buckets, clock
         )
         self.surveyor = self.replica.surveyor = Surveyor(self.reach, self.ring_keeper, store, clock)
+        self.surveyor.is_whole = lambda: self.refill.is_complete
+        self.maintenance = self.replica.maintenance = Maintenance(
+            self.reach, self.surveyor, self.rebalancer, self.handoff, lambda: self.jobs
+        )
+        self.surveyor.is_draining = lambda: self.maintenance.is_draining
         self.rebalancer.puller = Puller(self.rebalancer.job, self.reach, store, self._merge, self.chunks, self.files)
         for job in self.jobs.values():
             job.throttle = self.throttle

@@ -15,7 +15,7 @@ Tested in the simulator: after every run no hint is left and no copy is where it
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 
 from dynafs.errors import ChunkMissing, DynafsError, HintsFull, PeerTimeout, PeerUnreachable, RequestInvalid
 from dynafs.observe import metrics
@@ -75,6 +75,14 @@ class Handoff:
     def on_peer_up(self) -> None:
         """A peer came up: give it what is kept for it."""
         self.job.hurry()
+
+    async def keeps_for(self, is_meant: Callable[[str], bool]) -> bool:
+        """Return whether anything is kept for one of some nodes."""
+        for target in await self._store.hint_targets():
+            if is_meant(target):
+                async for _ in self._hints_for(target):
+                    return True
+        return False
 
     async def report(self, key: bytes = b"") -> Answer:
         """Tell how much is kept for whom, of one file or of all."""

@@ -74,7 +74,7 @@ class Rebalancer:
 
     async def _drive(self, view: RingView) -> None:
         """Have the next step decided if it may be taken. Raises DynafsError."""
-        policies = await self._policies()
+        policies = await self.policies()
         r_min, needed = min(one.r for one in policies), max(one.n - one.w + 1 for one in policies)
         if view.state.step is Step.MOVING:
             is_due = await self._is_pulled(view, r_min, needed)
@@ -94,9 +94,14 @@ class Rebalancer:
         is_all = all(len(pulled.get(node, ())) >= len(view.state.pulls(node)) for node in up)
         return is_all and view.state.is_pulled(done, r_min)
 
-    async def _policies(self) -> list[QuorumPolicy]:
+    @property
+    def policy(self) -> QuorumPolicy:
+        """The quorums of buckets that say nothing else."""
+        return self._buckets.quorum(self._buckets.default)
+
+    async def policies(self) -> list[QuorumPolicy]:
         """Return the quorums in use in strong buckets. Raises ReadQuorumLost."""
-        own = self._buckets.quorum(self._buckets.default)
+        own = self.policy
         found, after = [own], b""
         while True:
             page = await self._lister.page("", "", "", after, PAGE_BUCKETS, own)
@@ -108,7 +113,7 @@ class Rebalancer:
 
     async def progress(self, view: RingView) -> dict[str, int]:
         """Return {new owner that answers: of how many partitions it has everything}. Raises ReadQuorumLost."""
-        policies = await self._policies()
+        policies = await self.policies()
         pulled = await self._pulled(view, max(one.n - one.w + 1 for one in policies))
         return {node: len(partitions) for node, partitions in pulled.items()}
 

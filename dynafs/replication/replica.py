@@ -14,6 +14,7 @@ from dynafs.ports import Answer, Hint, Store
 from dynafs.replication.fence import Fence
 from dynafs.replication.handoff import Handoff
 from dynafs.replication.last_look import find_references
+from dynafs.replication.maintenance import Maintenance
 from dynafs.replication.reaping import Reaper
 from dynafs.replication.rebalance import Rebalancer
 from dynafs.replication.references import ReferenceKeeper
@@ -52,6 +53,7 @@ from dynafs.wire.messages import (
     Stored,
     StoreRecord,
 )
+from dynafs.wire.operator_messages import LimitJob, OperatorRequest, RestartNode, SetDraining
 from dynafs.wire.records import decode_record, encode_record, record_digest
 from dynafs.wire.ring_messages import AcceptRing, AskStatus, LearnRing, PrepareRing, ReadPulled, ReadRing, RingRequest
 from dynafs.wire.rows import ROWS_MAX, checked_ids, checked_rows
@@ -81,6 +83,8 @@ class Replica:
         self.rebalancer: Rebalancer | None = None
         #: set by the composition root: tells how this node is
         self.surveyor: Surveyor | None = None
+        #: set by the composition root: does what operators ask for
+        self.maintenance: Maintenance | None = None
         #: set by the composition root: removes tombstones
         self.reaper: Reaper | None = None
         #: set by the composition root: keeps what is for other nodes
@@ -102,14 +106,20 @@ class Replica:
                 return self._stat_chunks(request) if not request.verify else self._verify_chunks(request)
             case ListRecords():
                 return self._list_records(request)
-            case CommitVersion():
-                if self.committer is None:
-                    raise LocalProtocolError("this node does not coordinate writes")
-                return self.committer(request, bytes(body))
+            case CommitVersion() | SetDraining() | RestartNode() | LimitJob():
+                return self._do(request, bytes(body))
             case PrepareRing() | AcceptRing() | LearnRing() | ReadRing() | ReadPulled() | AskStatus():
                 return self._handle_ring(request, bytes(body))
             case _:
                 return self._handle_healing(peer, request, body)
+
+    def _do(self, request: CommitVersion | OperatorRequest, body: bytes) -> Answer | Awaitable[Answer]:
+        """Do what another node asks this one to do in its place."""
+        if self.committer is None or self.maintenance is None:
+            raise LocalProtocolError("this node takes no orders")
+        if isinstance(request, CommitVersion):
+            return self.committer(request, body)
+        return self.maintenance.serve(request)
 
     def _handle_ring(self, request: RingRequest | ReadPulled | AskStatus, body: bytes) -> Answer | Awaitable[Answer]:
         """Serve a peer that takes part in a change of the ring."""

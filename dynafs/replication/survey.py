@@ -1,7 +1,7 @@
 """The survey: what every node says of itself, for operators."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -28,6 +28,15 @@ class Told(NamedTuple):
     clock_offset_ms: int = 0
     problem: str = ""
     unreached: tuple[str, ...] = ()
+    is_draining: bool = False
+    is_whole: bool = True
+    started_ms: int = 0
+    http: str = ""
+
+    @property
+    def is_serving(self) -> bool:
+        """Whether what it holds can be counted on."""
+        return not self.problem and not self.is_draining and self.is_whole
 
 
 class Surveyor:
@@ -35,13 +44,22 @@ class Surveyor:
 
     def __init__(self, reach: Reach, keeper: RingKeeper, store: Store, clock: Clock) -> None:
         self._reach, self._keeper, self._store, self._clock = reach, keeper, store, clock
+        self._started_ms = clock.wall_ms()
+        #: set by the composition root: HOST:PORT where clients reach this node
+        self.http = ""
+        #: set by the composition root: whether this node is being taken out of service, and has all it owns
+        self.is_draining: Callable[[], bool] = lambda: False
+        self.is_whole: Callable[[], bool] = lambda: True
 
     def serve(self, request: AskStatus) -> Answer:
         """Tell how this node is. Raises StoreFailed."""
         state = self._keeper.state
         stored_bytes = sum(self._store.segment_sizes().values())
         unreached = tuple(node for node in request.nodes[:NODES_MAX] if not self._reach.is_up(node))
-        return Answer(NodeStatus(state.version, state.ring.epoch, stored_bytes, self._clock.wall_ms(), unreached))
+        return Answer(NodeStatus(
+            state.version, state.ring.epoch, stored_bytes, self._clock.wall_ms(), unreached,
+            self.is_draining(), self.is_whole(), self._started_ms, self.http,
+        ))  # fmt: skip
 
     async def ask(self) -> dict[str, Told]:
         """Return {node: what it said} of all nodes that own, or will own, anything."""
@@ -86,4 +104,8 @@ class Surveyor:
         assert isinstance(answer.message, NodeStatus)
         status, middle_ms = answer.message, (asked_ms + self._clock.wall_ms()) // 2
         offset_ms = status.wall_ms - middle_ms
-        return Told(status.version, status.epoch, status.stored_bytes, offset_ms, unreached=status.unreached)
+        return Told(
+            status.version, status.epoch, status.stored_bytes, offset_ms, unreached=status.unreached,
+            is_draining=status.is_draining, is_whole=status.is_whole, started_ms=status.started_ms,
+            http=status.http,
+        )  # fmt: skip

@@ -16,7 +16,7 @@ from crc32c import crc32c
 
 from dynafs.errors import LocalProtocolError, RemoteProtocolError
 
-WIRE_VERSION = 1
+FRAME_VERSION = 1
 _PREFIX = struct.Struct(">BBHIII")
 _CRC = struct.Struct(">I")
 HEADER_SIZE_BYTES = _PREFIX.size + _CRC.size
@@ -56,7 +56,7 @@ def encode_frame(kind: FrameKind, request_id: int, head: bytes, body_size_bytes:
     """Return everything of the frame but its body, which the caller sends behind it uncopied."""
     if len(head) > HEAD_SIZE_BYTES_MAX or body_size_bytes > BODY_SIZE_BYTES_MAX:
         raise LocalProtocolError(f"a frame of {len(head)} + {body_size_bytes} bytes is too large to send")
-    prefix = _PREFIX.pack(WIRE_VERSION, kind, 0, request_id, len(head), body_size_bytes)
+    prefix = _PREFIX.pack(FRAME_VERSION, kind, 0, request_id, len(head), body_size_bytes)
     return prefix + _CRC.pack(crc32c(head, crc32c(prefix))) + head
 
 
@@ -134,8 +134,8 @@ class FrameDecoder:
         if available < HEADER_SIZE_BYTES:
             return None
         version, kind, _, request_id, head_size, body_size = _PREFIX.unpack_from(self._buffer, self._start)
-        if version != WIRE_VERSION:
-            raise RemoteProtocolError(f"wire version {version}, this node speaks {WIRE_VERSION}")
+        if version != FRAME_VERSION:
+            raise RemoteProtocolError(f"frames of version {version}, this node reads {FRAME_VERSION}")
         if head_size > self.head_size_bytes_max or body_size > self.body_size_bytes_max:
             raise RemoteProtocolError(f"a frame of {head_size} + {body_size} bytes is over the limit")
         head_end = self._start + HEADER_SIZE_BYTES + head_size

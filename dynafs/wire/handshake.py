@@ -16,8 +16,13 @@ import hmac
 import msgspec
 
 from dynafs.errors import RemoteProtocolError
-from dynafs.wire.frames import WIRE_VERSION
 
+#: Of the messages this node speaks. Raised when nodes before it would not understand new ones; such messages say since
+#: which version they are (`Message.since`). Fields may be appended to messages at any time: who does not know them
+#: passes over them, who misses them takes their default.
+WIRE_VERSION = 2
+#: Versions that work together, so that nodes can be updated one after another.
+VERSIONS_APART_MAX = 1
 NONCE_SIZE_BYTES = 32
 LANES = ("control", "bulk")
 
@@ -81,6 +86,11 @@ class CallerHandshake:
         self._proven = False
         self.done = False
 
+    @property
+    def wire_version(self) -> int:
+        """The version that both sides speak."""
+        return spoken(self._hello, self._theirs)
+
     def first(self) -> list[HandshakeMessage]:
         """Return the messages that open the conversation."""
         return [self._hello]
@@ -116,6 +126,11 @@ class ListenerHandshake:
         self.theirs: Hello | None = None
         self.done = False
 
+    @property
+    def wire_version(self) -> int:
+        """The version that both sides speak."""
+        return spoken(self._hello, self.theirs)
+
     def on_message(self, message: HandshakeMessage) -> list[HandshakeMessage]:
         """Take one message of the caller. Raises RemoteProtocolError when it must be refused."""
         match message:
@@ -134,10 +149,17 @@ class ListenerHandshake:
                 raise RemoteProtocolError(f"{type(message).__name__} out of order in the handshake")
 
 
+def spoken(ours: Hello, theirs: Hello | None) -> int:
+    """Return the version of the messages that two nodes exchange."""
+    return ours.wire_version if theirs is None else min(ours.wire_version, theirs.wire_version)
+
+
 def check_hello(ours: Hello, theirs: Hello) -> None:
-    """Raise RemoteProtocolError unless both belong to one cluster, one protocol and one ring."""
-    if theirs.wire_version != WIRE_VERSION:
-        raise RemoteProtocolError(f"wire version {theirs.wire_version}, this node speaks {WIRE_VERSION}")
+    """Raise RemoteProtocolError unless both belong to one cluster and one ring, and understand each other."""
+    if abs(theirs.wire_version - ours.wire_version) > VERSIONS_APART_MAX:
+        raise RemoteProtocolError(
+            f"wire version {theirs.wire_version}, this node speaks {ours.wire_version}; update one version at a time"
+        )
     if theirs.cluster != ours.cluster:
         raise RemoteProtocolError("the other node belongs to another cluster")
     if theirs.lane not in LANES or len(theirs.nonce) != NONCE_SIZE_BYTES or theirs.nonce == ours.nonce:

@@ -12,6 +12,7 @@ import msgspec
 from dynafs.causality import Stamp
 from dynafs.errors import DynafsError, RemoteProtocolError
 from dynafs.wire.message import Message
+from dynafs.wire.operator_messages import OperatorRequest
 from dynafs.wire.ring_messages import AskStatus, NodeStatus, Pulled, ReadPulled, RingReply, RingRequest, RingVote
 
 
@@ -296,6 +297,7 @@ Request = (
     | RingRequest
     | ReadPulled
     | AskStatus
+    | OperatorRequest
 )
 Reply = (
     RecordReply

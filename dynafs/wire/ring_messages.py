@@ -63,13 +63,21 @@ class AskStatus(Message, frozen=True):
 
 
 class NodeStatus(Message, frozen=True):
-    """version, epoch: of the ring state that is known. stored_bytes: of chunks and what lies around them."""
+    """version, epoch: of the ring state that is known. stored_bytes: of chunks and what lies around them.
+
+    is_whole: whether it answers for all it owns, False while it refills a lost disk. started_ms: when it started.
+    http: HOST:PORT where it serves clients.
+    """
 
     version: int
     epoch: int
     stored_bytes: int
     wall_ms: int
     unreached: tuple[str, ...] = ()
+    is_draining: bool = False
+    is_whole: bool = True
+    started_ms: int = 0
+    http: str = ""
 
 
 #: What nodes ask each other to agree on the ring.

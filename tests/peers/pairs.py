@@ -13,8 +13,7 @@ from dynafs.sim.loop import Life
 from dynafs.sim.network import Network, NetworkConditions
 from dynafs.sim.peers import SimPeers
 from dynafs.sim.trace import Trace
-from dynafs.wire.frames import WIRE_VERSION
-from dynafs.wire.handshake import Hello
+from dynafs.wire.handshake import WIRE_VERSION, Hello
 from dynafs.wire.messages import ChunkReply, ReadChunk, ReadRecord, RecordReply, Request, StoreChunk, Stored
 
 TIMEOUTS = TimeoutSettings(

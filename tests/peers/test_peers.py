@@ -9,8 +9,8 @@ from pairs import TcpPair as Pair
 
 from dynafs.errors import PeerUnreachable
 from dynafs.ports import Answer
-from dynafs.wire.frames import WIRE_VERSION, FrameKind, encode_frame
-from dynafs.wire.handshake import Hello, encode_handshake
+from dynafs.wire.frames import FrameKind, encode_frame
+from dynafs.wire.handshake import WIRE_VERSION, Hello, encode_handshake
 from dynafs.wire.messages import ReadRecord, RecordReply, StoreChunk, Stored
 
 

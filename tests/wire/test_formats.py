@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from dynafs.causality import Stamp
 from dynafs.errors import RemoteProtocolError
 from dynafs.files import Manifest, Record, Version, VersionKind
-from dynafs.wire.frames import WIRE_VERSION
 from dynafs.wire.handshake import (
+    WIRE_VERSION,
     CallerHandshake,
     Hello,
     ListenerHandshake,

@@ -15,6 +15,7 @@ import contextlib
 import math
 import random
 import shutil
+import socket
 import sys
 import tempfile
 import time
@@ -184,7 +185,7 @@ async def grow(path: Path, seed: int, files: int) -> None:
             joins = []
             for _ in range(count):
                 name, address = await cluster.add()
-                joins.append({"kind": "join", "node": name, "zone": "local", "address": address})
+                joins.append({"kind": "join", "node": name, "zone": socket.gethostname(), "address": address})
             await operator.change("n1", *joins)
             await operator.whole("n1")
         name, address = await cluster.add()

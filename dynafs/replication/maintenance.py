@@ -1,0 +1,171 @@
+"""Maintenance: taking a node out of service for a while, without anybody noticing.
+
+Any node can be asked to do this to any other. It looks first whether everybody else still has what reads and writes
+need; a node that is being drained goes on serving whoever still asks it, but says that it is not ready, and is asked
+last by its peers.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from dynafs.errors import DynafsError, NotFound, NotSafe, ReadQuorumLost, RequestInvalid
+from dynafs.observe.events import get_logger
+from dynafs.ports import Answer
+from dynafs.replication.handoff import Handoff
+from dynafs.replication.job import Job
+from dynafs.replication.reach import Reach
+from dynafs.replication.rebalance import Rebalancer
+from dynafs.replication.survey import Surveyor, Told
+from dynafs.ring.change import Change
+from dynafs.ring.plan import Plan
+from dynafs.ring.safety import reason_of
+from dynafs.ring.transition import Step
+from dynafs.wire.messages import Stored
+from dynafs.wire.operator_messages import LimitJob, OperatorRequest, RestartNode, SetDraining
+
+log = get_logger()
+
+#: How often a node that goes looks whether it still keeps something for others.
+LOOK_S = 0.05
+#: What a node that is going restarts after, so that who asked for it gets the answer.
+RESTART_PAUSE_S = 0.2
+
+
+class Maintenance:
+    """One node's part in being maintained, and in having others maintained."""
+
+    def __init__(
+        self,
+        reach: Reach,
+        surveyor: Surveyor,
+        rebalancer: Rebalancer,
+        handoff: Handoff,
+        jobs: Callable[[], Mapping[str, Job]],
+    ) -> None:
+        self._reach, self._surveyor, self._rebalancer, self._handoff = reach, surveyor, rebalancer, handoff
+        self._jobs = jobs
+        self.is_draining = False
+        #: set by the composition root: told when this node begins or ends to be drained
+        self.on_draining: Callable[[bool], None] = lambda _: None
+        #: set by the composition root where it can be done: stops this node and starts it again
+        self.restart: Callable[[], None] | None = None
+
+    def serve(self, request: OperatorRequest) -> Answer:
+        """Do what an operator asked another node for. Raises DynafsError."""
+        match request:
+            case SetDraining():
+                self.set_draining(is_on=request.is_on)
+            case RestartNode():
+                if self.restart is None:
+                    raise RequestInvalid("restart", "this node was not started by `dynafs serve`; restart its host")
+                asyncio.get_running_loop().call_later(RESTART_PAUSE_S, self.restart)
+            case LimitJob():
+                job = self._jobs().get(request.name)
+                if job is None or job.status.bytes_per_s_max is None:
+                    raise NotFound("job with a pace", request.name[:100])
+                job.limit(request.bytes_per_s_max or None)
+        return Answer(Stored())
+
+    def set_draining(self, *, is_on: bool) -> None:
+        """Go out of service, or back into it."""
+        if is_on != self.is_draining:
+            self.is_draining = is_on
+            if is_on:
+                log.info("node.draining")
+            else:
+                log.info("node.resumed")
+            self.on_draining(is_on)
+
+    async def drain(self, node: str, *, for_restart: bool) -> None:
+        """Take a node out of service. for_restart: it is back in a minute, with all it has.
+
+        Raises NotFound for a node that is none of the ring, NotSafe when the others could not do without it, PeerError.
+        """
+        view, reasons = self._reach.view, []
+        if node not in view.nodes:
+            raise NotFound("node", node[:100])
+        told, needed = await self._surveyor.ask(), await self._needed()
+        if not for_restart and view.state.step is not Step.STABLE:
+            reasons.append("the ring is changing (dynafs ring transfers)")
+        serving = {name for name, one in told.items() if one.is_serving} - {node}
+        sets = [owners for p in range(view.partition_count) for owners in view.state.writers(p)]
+        reasons.append(reason_of(f"without {node}", sets, serving, needed, _away(told, but=node)))
+        self._raise(f"draining {node}", reasons)
+        await self._reach.ask(node, SetDraining(is_on=True))
+
+    async def resume(self, node: str) -> None:
+        """Put a node back into service. Raises NotFound, PeerError."""
+        await self._order([node], SetDraining(is_on=False))
+
+    async def restart_node(self, node: str) -> None:
+        """Have a node stop and start again. Raises NotFound, PeerError."""
+        await self._order([node], RestartNode())
+
+    async def limit(self, name: str, bytes_per_s_max: int) -> dict[str, str]:
+        """Set the pace of a job on all nodes; return {node: why it did not}."""
+        nodes = self._reach.view.nodes
+        request = LimitJob(name, bytes_per_s_max)
+        outcomes = await asyncio.gather(*(self._reach.ask(node, request) for node in nodes), return_exceptions=True)
+        failed = {}
+        for node, outcome in zip(nodes, outcomes, strict=True):
+            if isinstance(outcome, DynafsError):
+                failed[node] = outcome.message
+            elif isinstance(outcome, BaseException):
+                raise outcome
+        return failed
+
+    async def check_change(self, change: Change, plan: Plan) -> None:
+        """Raise NotSafe when a node that is to go is needed for a while still.
+
+        A node that is up is a source of what it has until others have it; without one that is down, so many owners must
+        be up as writes need, and of the ring that is to be as well.
+        """
+        if change.kind not in ("leave", "replace"):
+            return
+        told, needed = await self._surveyor.ask(), await self._needed()
+        serving = {name for name, one in told.items() if one.is_serving}
+        newcomers = {member.node for member in plan.after.members} - set(told)
+        away = _away(told)
+        present = reason_of("of the present ring,", plan.before.owners, serving, needed, away)
+        coming = reason_of("of the next ring,", plan.after.owners, serving | newcomers, needed, away)
+        self._raise(str(change), [present, coming])
+
+    async def finish(self, timeout_s: float) -> None:
+        """Before this node goes: say so, and hand over what it keeps for others that are up, within a time."""
+        self.set_draining(is_on=True)
+        self._handoff.job.hurry()
+        loop = asyncio.get_running_loop()
+        deadline_s = loop.time() + timeout_s
+        while await self._handoff.keeps_for(self._reach.is_up):
+            if loop.time() > deadline_s:
+                log.warning("node.hints_kept")
+                return
+            await asyncio.sleep(LOOK_S)
+
+    async def _order(self, nodes: Sequence[str], request: OperatorRequest) -> None:
+        for node in nodes:
+            if node not in self._reach.view.nodes:
+                raise NotFound("node", node[:100])
+            await self._reach.ask(node, request)
+
+    async def _needed(self) -> int:
+        """Return how many owners the most careful bucket's reads and writes need; by this node's settings, if buckets
+        cannot be read: then too few are up by any measure."""
+        try:
+            policies = await self._rebalancer.policies()
+        except ReadQuorumLost:
+            policies = [self._rebalancer.policy]
+        return max(max(one.r, one.w) for one in policies)
+
+    @staticmethod
+    def _raise(what: str, reasons: Iterable[str]) -> None:
+        if found := [reason for reason in reasons if reason]:
+            raise NotSafe(what, found)
+
+
+def _away(told: Mapping[str, Told], but: str = "") -> list[str]:
+    """Return the nodes that do not serve, each with why."""
+    return [
+        f"{node} " + ("is down" if one.problem else "is being drained" if one.is_draining else "refills its disk")
+        for node, one in sorted(told.items()) if node != but and not one.is_serving
+    ]  # fmt: skip

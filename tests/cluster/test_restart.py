@@ -1,0 +1,73 @@
+"""Restarting all nodes of a cluster of real processes, one after another, while it is used."""
+
+import asyncio
+import json
+import os
+from pathlib import Path
+
+import aiohttp
+from processes import ProcessCluster
+
+from tests.cli.test_commands import dynafs
+
+
+async def test_rolling_restart_is_not_noticed(tmp_path: Path) -> None:
+    """Every node is started anew in its own process, and whoever asks another one meanwhile is always served."""
+    cluster = ProcessCluster(tmp_path)
+    await cluster.start()
+    try:
+        await cluster.wait_ready()
+        before = await started(cluster)
+        pids = {name: process.pid for name, process in cluster.processes.items()}
+        is_over = asyncio.Event()
+        load = asyncio.create_task(work(cluster, is_over))
+        code, out, err = await dynafs("cluster", "restart", "--rolling", "--yes", url=cluster.url("n2"))
+        is_over.set()
+        bodies = await load
+        assert (code, out.count("is back after")) == (0, 3), (out, err)
+        after = await started(cluster)
+        assert all(after[name] > before[name] for name in cluster.names)
+        assert pids == {name: process.pid for name, process in cluster.processes.items() if process.returncode is None}
+        assert bodies
+        async with aiohttp.ClientSession() as session:
+            for path, body in bodies.items():
+                async with session.get(f"{cluster.url('n3')}/v1/files/demo/{path}") as response:
+                    assert await response.read() == body
+    finally:
+        await cluster.stop()
+
+
+async def started(cluster: ProcessCluster) -> dict[str, int]:
+    code, out, err = await dynafs("ring", "status", "--json", url=cluster.url("n1"))
+    assert code == 0, err
+    return {row["node"]: row["started_unix_ms"] for row in json.loads(out)["nodes"]}
+
+
+async def work(cluster: ProcessCluster, is_over: asyncio.Event) -> dict[str, bytes]:
+    """Write and read through nodes that say they are ready, another one when that does not answer."""
+    bodies, count = {}, 0
+    async with aiohttp.ClientSession() as session:
+        while not is_over.is_set():
+            path, body = f"f{count % 20}", os.urandom(200_000 if count % 5 == 0 else 2000)
+            await ask(session, cluster, "PUT", path, body)
+            bodies[path] = body
+            assert await ask(session, cluster, "GET", path) == body
+            count += 1
+    return bodies
+
+
+async def ask(
+    session: aiohttp.ClientSession, cluster: ProcessCluster, method: str, path: str, body: bytes | None = None
+) -> bytes:
+    refused = []
+    for name in cluster.names:
+        try:
+            async with session.get(f"{cluster.url(name)}/readyz") as response:
+                if response.status != 200:
+                    continue
+            async with session.request(method, f"{cluster.url(name)}/v1/files/demo/{path}", data=body) as response:
+                assert response.status in (200, 201), await response.text()
+                return await response.read()
+        except aiohttp.ClientConnectionError as error:
+            refused.append(f"{name}: {error}")
+    raise AssertionError(f"nobody served {method} {path}: {refused}")
