@@ -5,6 +5,7 @@ shows them all. Unknown keys are errors, and every problem is reported at once.
 """
 
 import ipaddress
+import socket
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -41,17 +42,23 @@ class NodeSettings(Section, frozen=True):
     """This node."""
 
     name: str
-    """Which of cluster.members this node is, or a name that none of them has: such a node waits until it is staged."""
+    """Which of cluster.members this node is, or a name that none of them has: such a node waits until it is staged.
+    "": the name of its host."""
     data_dir: str
     """Directory for everything it stores; made when missing. One node per directory."""
     listen: str = ""
     """HOST:PORT to listen on for peers. Default: its address in cluster.members. A node that is to join needs it."""
+    zone: str = "default"
+    """Failure domain that a node which is to join is staged in, unless the operator says another one."""
+    gossip_port: int = 0
+    """TCP and UDP port for gossip about who is alive, on the host of `listen`. 0: any that is free; choose one where a
+    firewall stands between nodes."""
 
 
 class ClusterSettings(Section, frozen=True):
     """What all nodes of a cluster must agree on."""
 
-    id: str
+    id: str = "dynafs"
     """Name of the cluster. A node of another cluster is refused."""
     secret: str = ""
     """Shared secret by which nodes prove themselves, at least 16 bytes. Or DYNAFS_CLUSTER_SECRET in the environment."""
@@ -61,6 +68,9 @@ class ClusterSettings(Section, frozen=True):
     """Slices of the hash space: a power of two up to 65536. Fixed for the life of the cluster."""
     members: tuple[MemberSettings, ...] = ()
     """The nodes that the cluster is founded with, in the same order everywhere. Later ones join: dynafs ring stage."""
+    seeds: tuple[str, ...] = ()
+    """HOST:PORT of some nodes, by which one that is to join finds all. It needs no members, n, r, w or partitions then:
+    it takes those of the cluster."""
     r: int = 2
     """Owners a read asks, unless the bucket says otherwise. r + w must be above n."""
     w: int = 2
@@ -248,6 +258,8 @@ def load_settings(path: Path, environment: Mapping[str, str]) -> Settings:
         raw["cluster"]["secret"] = secret
     if token := environment.get("DYNAFS_HTTP_TOKEN"):
         raw["http"] = {**raw.get("http", {}), "token": token}
+    if isinstance(raw.get("node"), dict) and raw["node"].get("name") == "":
+        raw["node"]["name"] = socket.gethostname()
     try:
         settings = msgspec.convert(raw, Settings)
     except msgspec.ValidationError as error:
@@ -273,7 +285,9 @@ def _cluster_problems(settings: Settings) -> list[str]:
         )
     if len(set(names)) != len(names):
         problems.append("cluster.members: two members have the same node name")
-    if not 1 <= cluster.n <= max(1, len(names)):
+    if not names and not cluster.seeds:
+        problems.append("cluster.members: list the nodes to found a cluster with, or cluster.seeds of one to join")
+    if names and not 1 <= cluster.n <= len(names):
         problems.append(f"cluster.n: {cluster.n} copies need {cluster.n} members, {len(names)} are listed")
     if len(cluster.secret.encode()) < SECRET_SIZE_BYTES_MIN:
         problems.append(
@@ -302,6 +316,9 @@ def _listen_problems(settings: Settings) -> list[str]:
         "http.listen": settings.http.listen,
         **{f"address of {m.node}": m.address for m in settings.cluster.members},
     }
+    addresses |= {f"cluster.seeds {number}": seed for number, seed in enumerate(settings.cluster.seeds, 1)}
+    if not 0 <= settings.node.gossip_port <= 65535:
+        problems.append("node.gossip_port: use 0 to 65535")
     if settings.node.listen:
         addresses["node.listen"] = settings.node.listen
     if settings.http.shared_listen:

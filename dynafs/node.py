@@ -4,21 +4,31 @@ import asyncio
 import ctypes
 import os
 import time
+from collections.abc import Mapping
 from pathlib import Path
+
+import msgspec
 
 from dynafs.attach import Prompt
 from dynafs.config import Settings, split_address
-from dynafs.errors import StoreRefused
+from dynafs.errors import GossipFailed, StoreRefused
 from dynafs.http import HttpServer
-from dynafs.membership import RingMembership
+from dynafs.membership import Gossip, Introducer, RingMembership
+from dynafs.membership.agreement import STATE_FACT as RING_FACT
+from dynafs.membership.gossip import About
+from dynafs.membership.introduction import Founding, find_cluster
 from dynafs.observe.events import get_logger
 from dynafs.peers import PeerListener, PeerPool
+from dynafs.peers.asking import ask_at
+from dynafs.ports import Answer
 from dynafs.replication.cluster import Replication
 from dynafs.replication.refill import STATE_FACT, first_state
 from dynafs.ring import Member, Ring, place
 from dynafs.storage import open_store_in
 from dynafs.storage.directory import GENERATION_SIZE_BYTES, DataDirectory
 from dynafs.wire.handshake import WIRE_VERSION, Hello
+from dynafs.wire.ring import decode_ring_state
+from dynafs.wire.ring_messages import AskIntroduction
 
 log = get_logger()
 
@@ -26,6 +36,9 @@ log = get_logger()
 #: being given back to the kernel and faulted in again page by page.
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 KEPT_MEMORY_SIZE_BYTES = 32 << 20
+
+
+FOUNDING_FACT, GOSSIP_FACT = "founding", "gossip_port"
 
 
 class SystemClock:
@@ -57,7 +70,11 @@ class Node:
         """Make a node of checked settings; nothing happens before `start`. wire_version: of the messages it speaks."""
         self.settings, self._wire_version = settings, wire_version
         self.clock = SystemClock()
-        self.ring = ring_of(settings)
+        self._secret = settings.cluster.secret.encode()
+        if settings.cluster.members:
+            #: what the cluster was founded with, or a later one
+            self.ring = ring_of(settings)
+            self._ring_digest = self.ring.digest
         self.http_port = 0
 
     async def start(self) -> None:
@@ -69,28 +86,32 @@ class Node:
             raise
 
     async def _start(self) -> None:
-        settings, clock = self.settings, self.clock
+        settings, clock, name = self.settings, self.clock, self.settings.node.name
         keep_freed_memory()
-        cluster, name = settings.cluster, settings.node.name
         new_generation = clock.random_bytes(GENERATION_SIZE_BYTES).hex()
-        directory = DataDirectory(Path(settings.node.data_dir), cluster.id, name, new_generation)
+        directory = DataDirectory(Path(settings.node.data_dir), settings.cluster.id, name, new_generation)
         self.store = open_store_in(directory, settings.storage, clock.wall_ms)
+        if not settings.cluster.members:
+            await self._find_cluster()
+            settings = self.settings
         await self._check_ring()
-        me = Hello(self._wire_version, cluster.id, name, "control", self.ring.digest, b"")
-        secret = cluster.secret.encode()
-        others = {m.node: m.address for m in cluster.members if m.node != name}
-        self.pool = PeerPool(me, secret, others, settings.timeouts, clock, settings.limits.peer_calls_max)
-        membership = RingMembership(name, lambda: self.replication.reach.view.zones, self.pool.is_up)
+        me = Hello(self._wire_version, settings.cluster.id, name, "control", self._ring_digest, b"")
+        others = {m.node: m.address for m in settings.cluster.members if m.node != name}
+        self.pool = PeerPool(me, self._secret, others, settings.timeouts, clock, settings.limits.peer_calls_max)
+        self.membership = RingMembership(name, lambda: self.replication.reach.view.zones, self.pool.is_up)
         generation = directory.identity.generation
-        self.replication = Replication(settings, self.ring, clock, self.store, generation, self.pool, membership)
-        self.replication.on_members = self.pool.introduce
-        self.pool.introduce(self.replication.reach.view.addresses)
+        self.replication = Replication(settings, self.ring, clock, self.store, generation, self.pool, self.membership)
+        await self._start_gossip()
+        self.replication.replica.introduce = lambda: self.replication.introduce(self._ring_digest)
+        self.replication.on_members = self._on_members
+        self._on_members(self.replication.addresses)
         self.listener = PeerListener(
-            me, secret, settings.timeouts, clock, self.replication.replica.handle, self._on_peer_seen,
+            me, self._secret, settings.timeouts, clock, self.replication.replica.handle, self._on_peer_seen,
             settings.limits.receive_bytes,
         )  # fmt: skip
         await self.listener.start(settings.peer_listen)
         self.replication.start()
+        self.introducer.start(settings.cluster.seeds, self._ask_at, self._on_members)
         self.http = HttpServer(self.replication)
         self.http_port = await self.http.start()
         self.prompt = Prompt(Path(settings.node.data_dir), self._names)
@@ -101,13 +122,81 @@ class Node:
             generation=generation, pid=os.getpid(),
         )  # fmt: skip
 
-    def _names(self) -> dict[str, object]:
-        """Return what an operator at the prompt finds by name."""
+    async def _find_cluster(self) -> None:
+        """Learn from a seed which cluster this node is to join, once; then it is kept beside the data."""
+        kept = self.store.fact(FOUNDING_FACT)
+        if kept is None:
+            log.info("node.seeking", seeds=self.settings.cluster.seeds)
+            told, state = await find_cluster(self.settings.cluster.seeds, self._ask_at)
+            founding = Founding(told.n, told.r, told.w, told.partitions, told.ring_digest)
+            if self.store.fact(RING_FACT) is None:
+                await self.store.put_fact(RING_FACT, state)
+            await self.store.put_fact(FOUNDING_FACT, msgspec.msgpack.encode(founding))
+        else:
+            founding = msgspec.msgpack.decode(kept, type=Founding)
+        cluster = msgspec.structs.replace(
+            self.settings.cluster, n=founding.n, r=founding.r, w=founding.w, partitions=founding.partitions
+        )
+        self.settings = msgspec.structs.replace(self.settings, cluster=cluster)
+        stored = self.store.fact(RING_FACT)
+        assert stored is not None
+        self.ring, self._ring_digest = decode_ring_state(stored).ring, founding.ring_digest
+
+    async def _ask_at(self, address: str) -> tuple[Answer, str]:
+        """Ask whoever listens at an address to introduce its cluster."""
+        node, cluster = self.settings.node, self.settings.cluster
+        stranger = Hello(self._wire_version, cluster.id, node.name, "control", b"", b"")
+        return await ask_at(address, stranger, self._secret, AskIntroduction(), self.settings.timeouts, self.clock)
+
+    async def _start_gossip(self) -> None:
+        settings, replication = self.settings, self.replication
+        host, port = split_address(settings.peer_listen)
+        about = About(
+            port=str(port), zone=settings.node.zone, ring=str(replication.reach.view.version),
+            wire=str(self._wire_version),
+        )  # fmt: skip
+        self.gossip = replication.gossip = Gossip(settings.node.name, settings.cluster.id, self._secret, about)
+        self.gossip.on_alive, self.gossip.on_news = self.pool.hurry, self._on_gossip
+        self.membership.doubted = lambda: self.gossip.doubted
+        self.introducer = Introducer(
+            self.gossip, replication.reach.ask, self.pool.host_of, lambda: replication.reach.others, self._about
+        )
+        await self._listen_for_gossip(host)
+
+    async def _listen_for_gossip(self, host: str) -> None:
+        """Gossip where the settings say, else where this node did before: whoever comes back elsewhere may be taken for
+        somebody else until the former self is forgotten."""
+        if port := self.settings.node.gossip_port:
+            await self.gossip.start(host, port)
+            return
+        try:
+            await self.gossip.start(host, int(self.store.fact(GOSSIP_FACT) or 0))
+        except GossipFailed as error:
+            log.info("gossip.moved", reason=error.message)
+            await self.gossip.start(host, 0)
+        await self.store.put_fact(GOSSIP_FACT, str(self.gossip.port).encode())
+
+    def _about(self) -> dict[str, str]:
+        """Return what this node says of itself by now."""
+        is_draining = self.replication.maintenance.is_draining
+        return {"ring": str(self.replication.reach.view.version), "draining": "1" if is_draining else ""}
+
+    def _on_gossip(self) -> None:
+        """Somebody may have moved, or know a later ring."""
         replication = self.replication
-        return {
-            "node": self, "settings": self.settings, "replication": replication, "store": self.store,
-            "peers": self.pool, "ring": replication.ring, "jobs": replication.jobs, "ask": replication.reach.ask,
-        }  # fmt: skip
+        self._on_members(
+            {node: kin.address for node, kin in self.gossip.kin.items() if node in replication.reach.others}
+        )
+        if any(kin.ring_version > replication.reach.view.version for kin in self.gossip.kin.values()):
+            replication.rebalancer.job.hurry()
+
+    def _on_members(self, addresses: Mapping[str, str]) -> None:
+        """Connect to members at these addresses, too; only where the settings say, for those that they list."""
+        listed = {member.node for member in self.settings.cluster.members}
+        self.pool.introduce(addresses)
+        for node, address in addresses.items():
+            if node not in listed:
+                self.pool.also_at(node, address)
 
     def _client_address(self) -> str:
         """Return where clients reach this node: where it listens, by its peers' name for it if that is everywhere."""
@@ -127,8 +216,8 @@ class Node:
         if self.store.fact(STATE_FACT) is None:
             await self.store.put_fact(STATE_FACT, first_state(is_new=known is None))
         if known is None:
-            await self.store.put_fact("ring_digest", self.ring.digest)
-        elif known != self.ring.digest:
+            await self.store.put_fact("ring_digest", self._ring_digest)
+        elif known != self._ring_digest:
             raise StoreRefused(
                 "cluster.members, cluster.n or cluster.partitions differ from those the data was stored under; "
                 "restore the former settings"
@@ -136,12 +225,20 @@ class Node:
 
     async def stop(self) -> None:
         """Finish what is under way, close everything. Safe after a failed start."""
-        for part in ("prompt", "http", "listener", "replication", "pool", "store"):
+        for part in ("prompt", "http", "introducer", "gossip", "listener", "replication", "pool", "store"):
             service = getattr(self, part, None)
             if service is not None:
                 await service.close()
                 delattr(self, part)
         log.info("node.stopped")
+
+    def _names(self) -> dict[str, object]:
+        """Return what an operator at the prompt finds by name."""
+        replication = self.replication
+        return {
+            "node": self, "settings": self.settings, "replication": replication, "store": self.store,
+            "peers": self.pool, "ring": replication.ring, "jobs": replication.jobs, "ask": replication.reach.ask,
+        }  # fmt: skip
 
 
 def keep_freed_memory() -> None:
@@ -157,10 +254,17 @@ def keep_freed_memory() -> None:
 async def serve(settings: Settings, stopped: asyncio.Event) -> bool:
     """Run a node until `stopped` is set, or an operator wants it started again; return whether that was it."""
     node, restarted = Node(settings), asyncio.Event()
-    await node.start()
-    node.replication.maintenance.restart = restarted.set
     waits = [asyncio.create_task(event.wait()) for event in (stopped, restarted)]
+    starting = asyncio.create_task(node.start())
     try:
+        # A node that looks for its cluster can be stopped, too.
+        await asyncio.wait([starting, waits[0]], return_when=asyncio.FIRST_COMPLETED)
+        if not starting.done():
+            starting.cancel()
+            await asyncio.gather(starting, return_exceptions=True)
+            return False
+        await starting
+        node.replication.maintenance.restart = restarted.set
         await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
         if restarted.is_set():
             log.info("node.restarting")

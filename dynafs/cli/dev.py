@@ -80,14 +80,18 @@ def node_settings(plan: DevPlan, number: int, data: Path) -> str:
     """Return the settings file of one node."""
     n = min(3, plan.nodes)
     majority = n // 2 + 1
-    members = "".join(_member(i, plan) for i in range(1, plan.nodes + 1))
+    if number > plan.nodes:
+        cluster = f'seeds = ["{peer_address(1, plan.port)}"]\n'
+    else:
+        members = "".join(_member(i, plan) for i in range(1, plan.nodes + 1))
+        cluster = f"n = {n}\nr = {majority}\nw = {majority}\n{members}"
     data_dir = msgspec.json.encode(str((data / f"n{number}").resolve())).decode()
-    listen = f'listen = "{peer_address(number, plan.port)}"\n' if number > plan.nodes else ""
+    listen = f'listen = "{peer_address(number, plan.port)}"\nzone = "{plan.zone}"\n' if number > plan.nodes else ""
     shared = f'shared_listen = "127.0.0.1:{plan.shared_port}"\n' if plan.shared_port else ""
     return (
         f'[node]\nname = "n{number}"\ndata_dir = {data_dir}\n{listen}\n'
         f'[http]\nlisten = "127.0.0.1:{plan.port + number - 1}"\n{shared}\n'
-        f'[cluster]\nid = "dev"\nsecret = "{plan.secret}"\nn = {n}\nr = {majority}\nw = {majority}\n{members}'
+        f'[cluster]\nid = "dev"\nsecret = "{plan.secret}"\n{cluster}'
     )
 
 
@@ -110,7 +114,7 @@ async def run(nodes: int, port: int, data: Path, shared_port: int) -> int:
 async def run_newcomer(data: Path) -> int:
     """Run one more node, which waits to be staged, until interrupted; return the exit code."""
     number, plan, path = prepare_newcomer(data)
-    stage = f"dynafs ring stage join n{number} --zone {plan.zone} --address {peer_address(number, plan.port)}"
+    stage = f"dynafs ring stage join n{number}"
     return await _run({number: path}, plan.port, data, f"n{number} waits to be staged:\n  {stage}")
 
 

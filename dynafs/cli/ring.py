@@ -49,8 +49,9 @@ def status(url: UrlOption = DEFAULT_URL, token: TokenOption = "", as_json: JsonO
             f"{node['share']:.1%}", *(("?", "?", "?") if node["problem"] else said),
         )  # fmt: skip
     out.print(table)
-    for node in found["waiting"]:
-        out.print(f"{node} waits to be staged: dynafs ring stage join {node} --address HOST:PORT")
+    for node, address in found["waiting"].items():
+        where = f" at {address}" if address else ""
+        out.print(f"{node} waits{where}: dynafs ring stage join {node}" + ("" if address else " --address HOST:PORT"))
     if found["step"] != "stable":
         out.print(f"the ring changes to epoch {found['next_epoch']} ({found['step']}): dynafs ring transfers")
 

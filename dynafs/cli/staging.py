@@ -11,11 +11,14 @@ from dynafs.client import DynafsClient
 stage_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 
 NodeArgument = Annotated[str, typer.Argument(metavar="NODE", help="A node's name.")]
-ZoneOption = Annotated[str, typer.Option("--zone", help="Its failure domain: copies go to different ones.")]
+ZoneOption = Annotated[
+    str, typer.Option("--zone", help="Its failure domain; what its settings say.", show_default=False)
+]
 WeightOption = Annotated[float, typer.Option("--weight", min=0.001, help="Its share of the data, relative to others.")]
 
 AddressOption = Annotated[
-    str, typer.Option("--address", help="HOST:PORT where its peers reach it, unless all settings list it.")
+    str,
+    typer.Option("--address", help="HOST:PORT where its peers reach it; by itself it says so.", show_default=False),
 ]
 
 
@@ -29,7 +32,7 @@ def add_staging_commands(app: typer.Typer) -> None:
 @stage_app.command()
 def join(
     node: NodeArgument,
-    zone: ZoneOption = "default",
+    zone: ZoneOption = "",
     weight: WeightOption = 1.0,
     address: AddressOption = "",
     url: UrlOption = DEFAULT_URL,
@@ -37,7 +40,7 @@ def join(
     as_json: JsonOption = False,
 ) -> None:
     """Have a node take its share."""
-    _stage(url, token, as_json, kind="join", node=node, zone=zone, weight=weight, address=address)
+    _stage(url, token, as_json, kind="join", node=node, zone=zone or None, weight=weight, address=address)
 
 
 @stage_app.command()

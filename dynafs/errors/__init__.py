@@ -11,6 +11,9 @@ from dynafs.errors.ring import (
     ChangeRefused as ChangeRefused,
 )
 from dynafs.errors.ring import (
+    GossipFailed as GossipFailed,
+)
+from dynafs.errors.ring import (
     NodesApart as NodesApart,
 )
 from dynafs.errors.ring import (

@@ -66,6 +66,12 @@ class NodesApart(RingError):
     retryable = True
 
 
+class GossipFailed(RingError):
+    """The node cannot take part in gossip."""
+
+    code = "gossip_failed"
+
+
 class RingUndecided(RingError):
     """No majority of the members answered; the change may still be decided by whoever proposes next."""
 

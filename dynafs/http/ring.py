@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import Counter
+from dataclasses import replace
 
 import msgspec
 from aiohttp import web
@@ -47,17 +48,29 @@ class RingRoutes:
             change = msgspec.json.decode(body, type=Change)
         except msgspec.DecodeError as error:
             raise RequestInvalid("body", f'{error}; for example {{"kind": "leave", "node": "n3"}}') from None
-        newcomer = {"join": change.node, "replace": change.by}.get(change.kind)
-        if newcomer and not change.address and newcomer not in self._replication.addresses:
-            raise RequestInvalid("address", f"say where peers reach {newcomer}: --address HOST:PORT")
-        if change.address:
-            _check_address(change.address)
+        change = self._completed(change)
         keeper = self._replication.ring_keeper
         staged = keeper.state.staging(change)
         plan = await asyncio.to_thread(make_plan, staged.newest, staged.staged, staged.epoch_max + 1)
         await self._replication.maintenance.check_change(change, plan)
         state = await keeper.amend(lambda state: state.staging(change))
         return json_response(await self._told(state))
+
+    def _completed(self, change: Change) -> Change:
+        """Return a change with what a newcomer itself says of where it is. Raises RequestInvalid when nobody does."""
+        newcomer = {"join": change.node, "replace": change.by}.get(change.kind)
+        replication = self._replication
+        if newcomer and replication.gossip is not None and (kin := replication.gossip.kin.get(newcomer)):
+            zone = change.zone if change.zone is not None or change.kind != "join" else kin.about.zone or None
+            change = replace(change, address=change.address or kin.address, zone=zone)
+        if newcomer and not change.address and newcomer not in replication.addresses:
+            raise RequestInvalid(
+                "address", f"nobody has heard of {newcomer}: start it first, or say where peers reach it: "
+                "--address HOST:PORT",
+            )  # fmt: skip
+        if change.address:
+            _check_address(change.address)
+        return change
 
     async def commit(self, request: web.BaseRequest) -> web.StreamResponse:
         """Begin to move to the ring of a plan, named by its hash; answered with how far that is."""

@@ -22,7 +22,9 @@ class _Lane:
     """One connection slot to one peer and the task that keeps it filled."""
 
     def __init__(self, pool: "PeerPool", node: str, address: str, lane: str) -> None:
-        self._pool, self.node, self._address, self._lane = pool, node, address, lane
+        self._pool, self.node, self._lane = pool, node, lane
+        #: where the peer may be; the present one is tried until it fails, then the next
+        self._addresses, self._place = [address], 0
         self.connection: CallerConnection | None = None
         self.problem = "not connected yet"
         self._hurry = asyncio.Event()
@@ -36,6 +38,15 @@ class _Lane:
         """Try to connect now: the peer showed itself."""
         self._hurry.set()
 
+    @property
+    def _address(self) -> str:
+        return self._addresses[self._place % len(self._addresses)]
+
+    def also_at(self, address: str) -> None:
+        """The peer may be somewhere else, too."""
+        if address not in self._addresses[:1]:
+            self._addresses[1:] = [address]
+
     async def _keep_connected(self) -> None:
         timeouts = self._pool.timeouts
         pause_s = timeouts.reconnect_min_s
@@ -48,12 +59,17 @@ class _Lane:
                 self._note(await closed)
                 self._pool.on_lane_down(self)
             except PeerUnreachable as error:
-                self._note(error.reason)
+                self._fail(error.reason)
             except (OSError, DynafsError, TimeoutError) as error:
-                self._note(str(error) or f"no connection within {timeouts.connect_s} s")
+                self._fail(str(error) or f"no connection within {timeouts.connect_s} s")
             self.connection = None
             await self._wait(pause_s * self._pool.jitter.uniform(0.5, 1.5))
             pause_s = min(2 * pause_s, timeouts.reconnect_max_s)
+
+    def _fail(self, problem: str) -> None:
+        """There was no connecting here; it may work elsewhere."""
+        self._note(problem)
+        self._place += 1
 
     def _note(self, problem: str) -> None:
         """Log why there is no connection, once per reason."""
@@ -125,6 +141,16 @@ class PeerPool:
             if node not in self._lanes and node != self._me.node:
                 lanes = ["control"] + ["bulk"] * BULK_CONNECTIONS
                 self._lanes[node] = [_Lane(self, node, address, lane) for lane in lanes]
+
+    def also_at(self, node: str, address: str) -> None:
+        """A peer may be somewhere else than was said when it was introduced: there it is tried in turn."""
+        for lane in self._lanes.get(node, ()):
+            lane.also_at(address)
+
+    def host_of(self, node: str) -> str:
+        """Return the IP address at which a peer is connected, empty when it is not."""
+        lane = next((lane for lane in self._lanes.get(node, ()) if lane.is_ready), None)
+        return split_address(lane.connection.address)[0] if lane is not None and lane.connection is not None else ""
 
     def handshake(self, node: str, lane: str) -> CallerHandshake:
         """Return a fresh handshake with this peer."""

@@ -5,8 +5,8 @@ from functools import partial
 
 from dynafs.causality import HybridClock
 from dynafs.config import Settings
-from dynafs.membership import RingKeeper
-from dynafs.ports import Clock, Membership, Peers, Store
+from dynafs.membership import Gossip, RingKeeper
+from dynafs.ports import Answer, Clock, Membership, Peers, Store
 from dynafs.replication.anti_entropy import AntiEntropy
 from dynafs.replication.buckets import Buckets
 from dynafs.replication.budget import ByteBudget
@@ -43,6 +43,8 @@ from dynafs.replication.watch import PeerWatch
 from dynafs.ring import Ring
 from dynafs.ring.transition import RingState, Step
 from dynafs.ring.view import RingView
+from dynafs.wire.ring import encode_ring_state
+from dynafs.wire.ring_messages import Introduction
 
 #: Nodes that are remembered for having connected.
 SEEN_MAX = 1000
@@ -65,6 +67,8 @@ class Replication:
         self.settings, self.membership = settings, membership
         self._clock, self._store = clock, store
         self._seen: dict[str, None] = {}
+        #: set by the composition root, where there is any
+        self.gossip: Gossip | None = None
         #: set by the composition root: told where peers are that joined, {node: HOST:PORT}
         self.on_members: Callable[[Mapping[str, str]], None] = lambda _: None
         self._compose_replica(ring, generation, peers)
@@ -192,7 +196,7 @@ class Replication:
     def _on_ring_learned(self, state: RingState) -> None:
         is_over = state.step is Step.STABLE and self.reach.view.state.step is not Step.STABLE
         self.reach.view = RingView(state)
-        self.on_members(self.reach.view.addresses)
+        self.on_members(self.addresses)
         self.rebalancer.job.hurry()
         if is_over:
             # What belongs to others now goes to them.
@@ -207,9 +211,19 @@ class Replication:
             self.rebalancer.job.hurry()
 
     @property
-    def waiting(self) -> list[str]:
-        """Nodes that have connected since this one started, and that no ring has."""
-        return [node for node in self._seen if node not in self.reach.view.nodes]
+    def waiting(self) -> dict[str, str]:
+        """Nodes that no ring has, {node: HOST:PORT, empty when only it knows}: those of whom there is gossip, and those
+        that have connected since this one started."""
+        kin = {node: one.address for node, one in self.gossip.kin.items()} if self.gossip is not None else {}
+        found = {**dict.fromkeys(self._seen, ""), **kin}
+        return {node: address for node, address in sorted(found.items()) if node not in self.reach.view.nodes}
+
+    def introduce(self, ring_digest: bytes) -> Answer:
+        """Say of which cluster this node is. ring_digest: of the ring that the cluster was founded with."""
+        cluster, state = self.settings.cluster, self.ring_keeper.state
+        port = self.gossip.port if self.gossip is not None else 0
+        told = Introduction(cluster.n, cluster.r, cluster.w, cluster.partitions, ring_digest, port, self.addresses)
+        return Answer(told, encode_ring_state(state))
 
     def has_quorum(self) -> bool:
         """Return whether this node may answer reads, has asked others which ring stands, and reaches enough owners of

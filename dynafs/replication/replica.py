@@ -55,7 +55,16 @@ from dynafs.wire.messages import (
 )
 from dynafs.wire.operator_messages import LimitJob, OperatorRequest, RestartNode, SetDraining
 from dynafs.wire.records import decode_record, encode_record, record_digest
-from dynafs.wire.ring_messages import AcceptRing, AskStatus, LearnRing, PrepareRing, ReadPulled, ReadRing, RingRequest
+from dynafs.wire.ring_messages import (
+    AcceptRing,
+    AskIntroduction,
+    AskStatus,
+    LearnRing,
+    PrepareRing,
+    ReadPulled,
+    ReadRing,
+    RingQuestion,
+)
 from dynafs.wire.rows import ROWS_MAX, checked_ids, checked_rows
 
 log = get_logger()
@@ -85,6 +94,8 @@ class Replica:
         self.surveyor: Surveyor | None = None
         #: set by the composition root: does what operators ask for
         self.maintenance: Maintenance | None = None
+        #: set by the composition root: says of which cluster this node is
+        self.introduce: Callable[[], Answer] = _no_introduction
         #: set by the composition root: removes tombstones
         self.reaper: Reaper | None = None
         #: set by the composition root: keeps what is for other nodes
@@ -108,7 +119,17 @@ class Replica:
                 return self._list_records(request)
             case CommitVersion() | SetDraining() | RestartNode() | LimitJob():
                 return self._do(request, bytes(body))
-            case PrepareRing() | AcceptRing() | LearnRing() | ReadRing() | ReadPulled() | AskStatus():
+            case _:
+                return self._handle_rare(peer, request, body)
+
+    def _handle_rare(
+        self, peer: str, request: HealingRequest | RingQuestion, body: bytes | bytearray
+    ) -> Answer | Awaitable[Answer]:
+        """Serve what is not on the way of any client."""
+        match request:
+            case PrepareRing() | AcceptRing() | LearnRing() | ReadRing():
+                return self._handle_ring(request, bytes(body))
+            case ReadPulled() | AskStatus() | AskIntroduction():
                 return self._handle_ring(request, bytes(body))
             case _:
                 return self._handle_healing(peer, request, body)
@@ -121,14 +142,16 @@ class Replica:
             return self.committer(request, body)
         return self.maintenance.serve(request)
 
-    def _handle_ring(self, request: RingRequest | ReadPulled | AskStatus, body: bytes) -> Answer | Awaitable[Answer]:
-        """Serve a peer that takes part in a change of the ring."""
+    def _handle_ring(self, request: RingQuestion, body: bytes) -> Answer | Awaitable[Answer]:
+        """Serve a peer that takes part in a change of the ring, or wants to."""
         if self.ring_keeper is None or self.rebalancer is None or self.surveyor is None:
             raise LocalProtocolError("this node keeps no ring")
         if isinstance(request, ReadPulled):
             return self.rebalancer.serve(request)
         if isinstance(request, AskStatus):
             return self.surveyor.serve(request)
+        if isinstance(request, AskIntroduction):
+            return self.introduce()
         return self.ring_keeper.serve(request, body)
 
     def _handle_healing(
@@ -309,6 +332,10 @@ def _without_contents(record: Record) -> bytes:
     assert newest is not None
     slim = msgspec.structs.replace(newest, inline=None, manifest=None)
     return encode_record(Record(record.context, (slim,)))
+
+
+def _no_introduction() -> Answer:
+    raise LocalProtocolError("this node introduces nobody")
 
 
 async def _when_stored(stored: "asyncio.Future[None]") -> Answer:

@@ -8,7 +8,7 @@
 
 The proof covers both hellos, so nothing in them can be altered or replayed; the role in it keeps one side's proof from
 being reflected as the other's. The secret never crosses the wire. The ring digest keeps nodes that would route
-differently from mixing their data.
+differently from mixing their data; it is empty in the hello of one that has yet to learn which cluster it meets.
 """
 
 import hmac
@@ -81,6 +81,7 @@ class CallerHandshake:
     """The side that opened the connection. `on_message` returns what to send; `done` tells when requests may follow."""
 
     def __init__(self, secret: bytes, hello: Hello, expected_node: str) -> None:
+        """expected_node: empty when whoever listens will do."""
         self._secret, self._hello, self._expected_node = secret, hello, expected_node
         self._theirs: Hello | None = None
         self._proven = False
@@ -100,7 +101,7 @@ class CallerHandshake:
         match message:
             case Hello() if self._theirs is None:
                 check_hello(self._hello, message)
-                if message.node != self._expected_node:
+                if self._expected_node and message.node != self._expected_node:
                     raise RemoteProtocolError(f"expected node {self._expected_node}, met {message.node}")
                 self._theirs = message
                 return []
@@ -164,7 +165,7 @@ def check_hello(ours: Hello, theirs: Hello) -> None:
         raise RemoteProtocolError("the other node belongs to another cluster")
     if theirs.lane not in LANES or len(theirs.nonce) != NONCE_SIZE_BYTES or theirs.nonce == ours.nonce:
         raise RemoteProtocolError("a malformed hello")
-    if theirs.ring_digest != ours.ring_digest:
+    if theirs.ring_digest and ours.ring_digest and theirs.ring_digest != ours.ring_digest:
         raise RemoteProtocolError(
             "the rings differ: every node needs the same members, n and partitions in its settings"
         )

@@ -13,7 +13,17 @@ from dynafs.causality import Stamp
 from dynafs.errors import DynafsError, RemoteProtocolError
 from dynafs.wire.message import Message
 from dynafs.wire.operator_messages import OperatorRequest
-from dynafs.wire.ring_messages import AskStatus, NodeStatus, Pulled, ReadPulled, RingReply, RingRequest, RingVote
+from dynafs.wire.ring_messages import (
+    AskIntroduction,
+    AskStatus,
+    Introduction,
+    NodeStatus,
+    Pulled,
+    ReadPulled,
+    RingReply,
+    RingRequest,
+    RingVote,
+)
 
 
 class ReadRecord(Message, frozen=True):
@@ -297,6 +307,7 @@ Request = (
     | RingRequest
     | ReadPulled
     | AskStatus
+    | AskIntroduction
     | OperatorRequest
 )
 Reply = (
@@ -313,6 +324,7 @@ Reply = (
     | RingReply
     | Pulled
     | NodeStatus
+    | Introduction
     | Standing
     | FoundReferences
     | HintCounts

@@ -1,5 +1,9 @@
 """Messages by which nodes agree on the ring, and move from one to the next."""
 
+from typing import ClassVar
+
+import msgspec
+
 from dynafs.wire.message import Message
 
 
@@ -80,5 +84,26 @@ class NodeStatus(Message, frozen=True):
     http: str = ""
 
 
+class AskIntroduction(Message, frozen=True):
+    """Who are you, and of which cluster? Answered with Introduction."""
+
+    since: ClassVar[int] = 2
+
+
+class Introduction(Message, frozen=True):
+    """n, r, w, partitions, ring_digest: what the cluster was founded with. addresses: {node: HOST:PORT} of its members.
+    Body: the ring state that the node knows."""
+
+    n: int
+    r: int
+    w: int
+    partitions: int
+    ring_digest: bytes
+    gossip_port: int
+    addresses: dict[str, str] = msgspec.field(default_factory=dict)
+
+
 #: What nodes ask each other to agree on the ring.
 RingRequest = PrepareRing | AcceptRing | LearnRing | ReadRing
+#: What they ask each other about it.
+RingQuestion = RingRequest | ReadPulled | AskStatus | AskIntroduction

@@ -48,7 +48,7 @@ async def test_plan_tells_what_a_loss_would_mean(cluster) -> None:
         (["leave", "n1"], 1, "3 copies need 3 nodes; stage who joins first"),
         (["replace", "n1", "n2", "--address", "n4:1"], 1, "n2 is a member already"),
         (["join", "n 4", "--address", "n4:1"], 1, "is no name"),
-        (["join", "n4"], 1, "say where peers reach n4: --address HOST:PORT"),
+        (["join", "n4"], 1, "start it first, or say where peers reach it: --address HOST:PORT"),
         (["join", "n4", "--address", "n4"], 1, "is not HOST:PORT"),
         (["join", "n4", "--weight", "0"], 2, "Invalid value for '--weight'"),
         (["weight", "n1", "heavy"], 2, "Invalid value for 'weight'"),

@@ -62,7 +62,7 @@ async def test_node_joins_and_another_leaves_while_files_are_read_and_written(
             assert response.status == 201
     node = await grow(cluster)
     async with asyncio.timeout(10):
-        while cluster.nodes["n1"].replication.waiting != ["n4"]:
+        while list(cluster.nodes["n1"].replication.waiting) != ["n4"]:
             await asyncio.sleep(0.05)
     is_over = asyncio.Event()
 
