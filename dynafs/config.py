@@ -5,7 +5,6 @@ shows them all. Unknown keys are errors, and every problem is reported at once.
 """
 
 import ipaddress
-import socket
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -43,7 +42,7 @@ class NodeSettings(Section, frozen=True):
 
     name: str
     """Which of cluster.members this node is, or a name that none of them has: such a node waits until it is staged.
-    "": the name of its host."""
+    "": what its data is named, or its host when there is none yet."""
     data_dir: str
     """Directory for everything it stores; made when missing. One node per directory."""
     listen: str = ""
@@ -258,8 +257,6 @@ def load_settings(path: Path, environment: Mapping[str, str]) -> Settings:
         raw["cluster"]["secret"] = secret
     if token := environment.get("DYNAFS_HTTP_TOKEN"):
         raw["http"] = {**raw.get("http", {}), "token": token}
-    if isinstance(raw.get("node"), dict) and raw["node"].get("name") == "":
-        raw["node"]["name"] = socket.gethostname()
     try:
         settings = msgspec.convert(raw, Settings)
     except msgspec.ValidationError as error:

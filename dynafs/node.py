@@ -3,6 +3,7 @@
 import asyncio
 import ctypes
 import os
+import socket
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -25,7 +26,7 @@ from dynafs.replication.cluster import Replication
 from dynafs.replication.refill import STATE_FACT, first_state
 from dynafs.ring import Member, Ring, place
 from dynafs.storage import open_store_in
-from dynafs.storage.directory import GENERATION_SIZE_BYTES, DataDirectory
+from dynafs.storage.directory import GENERATION_SIZE_BYTES, DataDirectory, name_in
 from dynafs.wire.handshake import WIRE_VERSION, Hello
 from dynafs.wire.ring import decode_ring_state
 from dynafs.wire.ring_messages import AskIntroduction
@@ -239,6 +240,14 @@ class Node:
             "node": self, "settings": self.settings, "replication": replication, "store": self.store,
             "peers": self.pool, "ring": replication.ring, "jobs": replication.jobs, "ask": replication.reach.ask,
         }  # fmt: skip
+
+
+def named(settings: Settings) -> Settings:
+    """Return settings in which the node has a name: of its data, or of its host. Raises StoreRefused."""
+    if settings.node.name:
+        return settings
+    name = name_in(Path(settings.node.data_dir)) or socket.gethostname()
+    return msgspec.structs.replace(settings, node=msgspec.structs.replace(settings.node, name=name))
 
 
 def keep_freed_memory() -> None:

@@ -24,6 +24,8 @@ from dynafs.cli.ring import ring_app
 from dynafs.cli.storage import storage_app
 from dynafs.config import Settings, check_settings, load_settings
 from dynafs.errors import ConfigError, DynafsError
+from dynafs.membership.gossip import route_logs
+from dynafs.node import named
 from dynafs.node import serve as serve_node
 from dynafs.observe.events import configure_logs, get_logger
 
@@ -76,7 +78,12 @@ def serve(
         settings = _load_insecure(config)
     else:
         settings = load_or_exit(config)
+    try:
+        settings = named(settings)
+    except DynafsError as error:
+        fail(error.message.replace("[", "\\["), EXIT_USAGE)
     configure_logs(settings.log.level, settings.log.format, node=settings.node.name)
+    route_logs()
     try:
         if uvloop.run(_serve(settings)):
             # The same process: whoever supervises it sees nothing of it, and an updated package is what starts.

@@ -1,5 +1,6 @@
 """`dynafs storage`: mending a stopped node's data directory."""
 
+import os
 from pathlib import Path
 from secrets import token_hex
 from typing import Annotated
@@ -9,6 +10,7 @@ import typer
 from dynafs.cli.output import EXIT_USAGE, fail, out
 from dynafs.config import load_settings
 from dynafs.errors import DynafsError
+from dynafs.node import named
 from dynafs.storage.directory import DataDirectory
 from dynafs.storage.mending import rebuild_index, set_index_aside
 
@@ -30,7 +32,7 @@ def rebuild(
 ) -> None:
     """Find every chunk in the segment files and index it anew."""
     try:
-        settings = load_settings(config, {"DYNAFS_HTTP_TOKEN": "not-serving"})
+        settings = named(load_settings(config, {**os.environ, "DYNAFS_HTTP_TOKEN": "not-serving"}))
         with DataDirectory(
             Path(settings.node.data_dir), settings.cluster.id, settings.node.name, token_hex(4)
         ) as directory:

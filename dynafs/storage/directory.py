@@ -16,6 +16,7 @@ import msgspec
 
 from dynafs.errors import StoreRefused
 
+IDENTITY_FILE = "dynafs.json"
 DIRECTORY_FORMAT = 1
 GENERATION_SIZE_BYTES = 4
 
@@ -27,6 +28,16 @@ class Identity(msgspec.Struct, frozen=True):
     cluster: str
     node: str
     generation: str
+
+
+def name_in(path: Path) -> str | None:
+    """Return the name of the node whose data a directory holds, None when it holds none. Raises StoreRefused."""
+    try:
+        return msgspec.json.decode((path / IDENTITY_FILE).read_bytes(), type=Identity).node
+    except FileNotFoundError:
+        return None
+    except (OSError, msgspec.DecodeError) as error:
+        raise StoreRefused(f"{path / IDENTITY_FILE} cannot be read: {error}") from None
 
 
 class DataDirectory:
@@ -64,7 +75,7 @@ class DataDirectory:
             raise StoreRefused(f"data directory {self.path} is in use by another process") from None
 
     def _load_identity(self, cluster: str, node: str, new_generation: str) -> None:
-        path = self.path / "dynafs.json"
+        path = self.path / IDENTITY_FILE
         if not path.exists():
             if any(self.segments_path.iterdir()) or self.index_path.exists():
                 raise StoreRefused(f"{path} is missing but the directory holds data; restore the file")
@@ -93,7 +104,7 @@ class DataDirectory:
 
     def _keep(self, identity: Identity) -> None:
         self.identity = identity
-        write_durably(self.path / "dynafs.json", msgspec.json.format(msgspec.json.encode(identity)))
+        write_durably(self.path / IDENTITY_FILE, msgspec.json.format(msgspec.json.encode(identity)))
 
     def close(self) -> None:
         """Release the lock."""

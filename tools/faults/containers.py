@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Build the unmodified Dockerfile and run the compose cluster for real: PUT, GET, kill -9 of a container's process.
+"""Build the unmodified Dockerfile and run the compose cluster for real: PUT, GET, kill -9 of a container's process,
+`docker stop`, two more containers that join, one that is made anew at another address.
 
     tools/dev test-containers [--keep]
 
@@ -10,6 +11,7 @@ base image is replaced by a look-alike made from Debian packages (mkbase.sh).
 
 import argparse
 import hashlib
+import json
 import os
 import secrets
 import shutil
@@ -19,6 +21,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -62,8 +65,8 @@ class Docker:
             raise SystemExit(f"{' '.join(command)} failed:\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}")
         return done.stdout
 
-    def compose(self, *command: str) -> str:
-        return self.run("docker-compose", "-p", PROJECT, "-f", str(ROOT / "configs/compose.yaml"), *command)
+    def compose(self, *command: str, ok: bool = True) -> str:
+        return self.run("docker-compose", "-p", PROJECT, "-f", str(ROOT / "configs/compose.yaml"), *command, ok=ok)
 
     def start(self) -> None:
         log = (WORK / "dockerd.log").open("wb")
@@ -190,13 +193,68 @@ def exercise(docker: Docker) -> None:
         request(docker, "GET", "n2", f"/v1/files/demo/{n}") == (200, c) for n, c in {**files, **survivors}.items()
     )
     check("everything reads back through n2", same)
-    docker.compose("stop", "n3")
+    stop_drains(docker)
     docker.compose("start", "n3")
     wait_ready(docker, *NODES)
     check(
         "a stopped container comes back with its volume",
         request(docker, "GET", "n3", "/v1/files/demo/f3")[1] == files["f3"],
     )
+
+
+def command(docker: Docker, *arguments: str, ok: bool = True) -> dict:
+    """Run the command in a container of the cluster; return what it says. ok: it must not complain."""
+    return json.loads(docker.compose("exec", "-T", "n1", "dynafs", *arguments, "--json", ok=ok))
+
+
+def wait_for(docker: Docker, what: str, is_so: Callable[[], bool], seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not is_so():
+        if time.monotonic() > deadline:
+            raise SystemExit(f"FAILED: {what}\n{docker.compose('logs', '--tail', '20')}")
+        time.sleep(0.3)
+    say(f"ok: {what}")
+
+
+def grow(docker: Docker) -> None:
+    """Two more containers join; one is made anew, with the same volume and another address, and is found again."""
+    docker.compose("--profile", "more", "up", "-d", "--no-build", "--scale", "more=2")
+    wait_for(docker, "two more wait", lambda: len(command(docker, "ring", "status")["waiting"]) == 2)
+    newcomers = sorted(command(docker, "ring", "status")["waiting"])
+    for name in newcomers:
+        command(docker, "ring", "stage", "join", name)
+    command(docker, "ring", "commit", "--yes")
+    command(docker, "ring", "transfers", "--wait")
+    nodes = {row["node"]: row["state"] for row in command(docker, "ring", "status")["nodes"]}
+    check("five nodes are up and normal", nodes == dict.fromkeys([*NODES, *newcomers], "UN"))
+    contents = os.urandom(3 << 20)
+    check("PUT with five nodes", request(docker, "PUT", "n1", "/v1/files/demo/five", contents)[0] == 201)
+    before = addresses(docker)
+    docker.compose("--profile", "more", "stop", "more")
+    # Whoever takes an address first gets it: the two come back at each other's.
+    for container in reversed(docker.compose("--profile", "more", "ps", "-q", "more").split()):
+        docker.run("docker", "start", container)
+    wait_for(docker, "all are up again", lambda: command(docker, "ring", "check", ok=False)["problems"] == [])
+    say(f"addresses before {before}, now {addresses(docker)}")
+    check("GET with five nodes", request(docker, "GET", "n2", "/v1/files/demo/five") == (200, contents))
+    check("the census is whole", command(docker, "census")["is_whole"])
+
+
+def addresses(docker: Docker) -> list[str]:
+    containers = docker.compose("--profile", "more", "ps", "-q", "more").split()
+    template = "{{.Config.Hostname}} {{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}"
+    return sorted(docker.run("docker", "inspect", "-f", template, one).strip() for one in containers)
+
+
+def stop_drains(docker: Docker) -> None:
+    """A container that is told to stop ends by itself, in order and in time, and says so."""
+    container = docker.compose("ps", "-q", "n3").strip()
+    began = time.monotonic()
+    docker.compose("stop", "n3")
+    code = docker.run("docker", "inspect", "-f", "{{.State.ExitCode}}", container).strip()
+    said = docker.run("docker", "logs", "--tail", "20", container)
+    check(f"docker stop drained n3 in {time.monotonic() - began:.1f} s", code == "0" and "node.draining" in said)
+    check("it closed its data last", "node.stopped" in said.strip().rpartition("\n")[2])
 
 
 def main() -> None:
@@ -218,8 +276,9 @@ def main() -> None:
         docker.compose("up", "-d", "--no-build")
         try:
             exercise(docker)
+            grow(docker)
         finally:
-            docker.compose("down", "-v", "-t", "15")
+            docker.compose("--profile", "more", "down", "-v", "-t", "15")
     finally:
         docker.stop()
         if not arguments.keep:
