@@ -144,8 +144,8 @@ class Session:
             value = await self._evaluate(source)
         except asyncio.CancelledError:
             raise
-        except BaseException:  # noqa: BLE001  whatever is typed, its failure is the answer
-            self._printed.append(_failure())
+        except BaseException as error:  # noqa: BLE001  whatever is typed, its failure is the answer
+            self._printed.append(_told(error))
         else:
             if value is not None:
                 self.names["_"] = value
@@ -164,6 +164,9 @@ class Session:
         return await value if code.co_flags & inspect.CO_COROUTINE else value  # type: ignore[misc]
 
 
-def _failure() -> str:
-    """Return the present exception's traceback from what was typed on."""
-    return traceback.format_exc(limit=-8)
+def _told(error: BaseException) -> str:
+    """Return an exception's traceback from what was typed on."""
+    told = traceback.TracebackException.from_exception(error)
+    own = next((number for number, frame in enumerate(told.stack) if frame.filename == FILE_NAME), len(told.stack))
+    del told.stack[:own]
+    return "".join(told.format())

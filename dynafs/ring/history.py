@@ -15,7 +15,8 @@ class Past:
     """A ring that was, or was to be.
 
     outcome: "founded", "moving", "reached" or "cancelled". changes: what was different from the ring before, as far as
-    this node saw it. began_ms, ended_ms: wall clock of when this node heard of it, and of its outcome; 0 for not yet.
+    this node saw it. began_ms, ended_ms: wall clock of when this node heard of it, and of its outcome; 0 for not
+    yet, or not known.
     """
 
     epoch: int
@@ -28,7 +29,7 @@ class Past:
 def extended(history: Sequence[Past], before: RingState, after: RingState, now_ms: int) -> tuple[Past, ...]:
     """Return the history after a state was learned. States between the two may have been missed; learning the same
     state again adds nothing."""
-    pasts = list(history) or [Past(before.ring.epoch, "founded", ended_ms=now_ms)]
+    pasts = list(history) or [Past(before.ring.epoch, "founded")]
     if pasts[-1].outcome == "moving" and (after.step is Step.STABLE or after.newest.epoch != pasts[-1].epoch):
         outcome = "reached" if after.ring.epoch >= pasts[-1].epoch else "cancelled"
         pasts[-1] = replace(pasts[-1], outcome=outcome, ended_ms=now_ms)

@@ -24,7 +24,7 @@ def test_rings_are_remembered_with_what_changed() -> None:
     for now_ms, (before, after) in enumerate(((FOUNDED, one), (one, two), (two, three), (three, four)), 1):
         history = extended(history, before, after, now_ms)
     assert history == (
-        Past(1, "founded", (), 0, 1),
+        Past(1, "founded"),
         Past(2, "reached", ("n5 joined", "weight of n1 from 1 to 2"), 1, 2),
         Past(3, "cancelled", ("n2 left",), 3, 4),
     )
