@@ -15,7 +15,6 @@ import contextlib
 import math
 import random
 import shutil
-import socket
 import sys
 import tempfile
 import time
@@ -26,7 +25,7 @@ import msgspec
 from process_cluster import CLIENT_TIMEOUT, QUICK_HEALING, Client, Cluster
 from telling import check, say
 
-from dynafs.cli.dev import peer_address, prepare_newcomer
+from dynafs.cli.dev import prepare_newcomer
 from dynafs.sim.linearizability import Operation, first_violation, is_linearizable
 
 MIB = 1 << 20
@@ -39,16 +38,16 @@ CHANGE_MAX_S = 240.0
 class GrowingCluster(Cluster):
     """A cluster that newcomers can be started beside."""
 
-    async def add(self) -> tuple[str, str]:
-        """Start one more node; return its name and where its peers reach it."""
-        number, plan, path = prepare_newcomer(self.path)
+    async def add(self) -> str:
+        """Start one more node, which knows the secret and one other; return its name."""
+        number, _, path = prepare_newcomer(self.path)
         name = f"n{number}"
         with path.open("a") as file:
             file.write("\n[healing]\n" + "".join(f"{key} = {value}\n" for key, value in QUICK_HEALING.items()))
         self.configs[name] = path
         await self.start(name)
         self.names.append(name)
-        return name, peer_address(number, plan.port)
+        return name
 
 
 class Load:
@@ -121,7 +120,8 @@ class Operator:
         self.client, self.load = client, load
 
     async def change(self, via: str, *changes: dict[str, object]) -> None:
-        """Stage and commit changes, wait until they are over, check that everything is whole."""
+        """Stage and commit changes, wait until they are over."""
+        await self._wait_heard(via, {str(one.get("by", one["node"])) for one in changes if one["kind"] != "leave"})
         for change in changes:
             plan = await self._post(via, "stage", change)
         before_ms = self.load.percentile_ms(0.99)
@@ -148,6 +148,14 @@ class Operator:
             await asyncio.sleep(1.0)
         self.load.may_write.set()
         check(f"the census is whole {time.monotonic() - began:.1f} s later", fact=True)
+
+    async def _wait_heard(self, via: str, newcomers: set[str]) -> None:
+        """Wait until a node has heard of newcomers."""
+        while True:
+            async with self.client.session.get(f"{self.client.cluster.url(via)}/v1/ring/status") as response:
+                if newcomers <= set((await response.json())["waiting"]):
+                    return
+            await asyncio.sleep(0.1)
 
     async def _post(self, via: str, action: str, body: dict[str, object]) -> dict:
         url = f"{self.client.cluster.url(via)}/v1/ring/{action}"
@@ -182,16 +190,11 @@ async def grow(path: Path, seed: int, files: int) -> None:
         operator = Operator(client, load)
         await asyncio.sleep(3.0)
         for count in (2, 3):
-            joins = []
-            for _ in range(count):
-                name, address = await cluster.add()
-                joins.append({"kind": "join", "node": name, "zone": socket.gethostname(), "address": address})
+            joins = [{"kind": "join", "node": await cluster.add()} for _ in range(count)]
             await operator.change("n1", *joins)
             await operator.whole("n1")
-        name, address = await cluster.add()
-        replacing = asyncio.create_task(
-            operator.change("n1", {"kind": "replace", "node": "n2", "by": name, "address": address})
-        )
+        name = await cluster.add()
+        replacing = asyncio.create_task(operator.change("n1", {"kind": "replace", "node": "n2", "by": name}))
         await _kill_one(cluster, load, "n5")
         await replacing
         await operator.whole("n1")
