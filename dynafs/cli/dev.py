@@ -81,7 +81,8 @@ def node_settings(plan: DevPlan, number: int, data: Path) -> str:
     n = min(3, plan.nodes)
     majority = n // 2 + 1
     if number > plan.nodes:
-        cluster = f'seeds = ["{peer_address(1, plan.port)}"]\n'
+        seeds = [peer_address(founder, plan.port) for founder in range(1, plan.nodes + 1)]
+        cluster = f"seeds = {msgspec.json.encode(seeds).decode()}\n"
     else:
         members = "".join(_member(i, plan) for i in range(1, plan.nodes + 1))
         cluster = f"n = {n}\nr = {majority}\nw = {majority}\n{members}"

@@ -49,6 +49,9 @@ def status(url: UrlOption = DEFAULT_URL, token: TokenOption = "", as_json: JsonO
             f"{node['share']:.1%}", *(("?", "?", "?") if node["problem"] else said),
         )  # fmt: skip
     out.print(table)
+    for node in found["nodes"]:
+        if node["is_draining"]:
+            out.print(f"{node['node']} is being drained: dynafs node resume {node['node']}")
     for node, address in found["waiting"].items():
         where = f" at {address}" if address else ""
         out.print(f"{node} waits{where}: dynafs ring stage join {node}" + ("" if address else " --address HOST:PORT"))

@@ -20,6 +20,8 @@ from dynafs.ring.transition import RingState, Step
 from dynafs.ring.view import RingView
 
 CHANGE_SIZE_BYTES_MAX = 4096
+#: Partitions of one node that are named as still on their way.
+PENDING_MAX = 1024
 
 
 class _Commit(msgspec.Struct, forbid_unknown_fields=True):
@@ -108,8 +110,11 @@ class RingRoutes:
         view = self._replication.reach.view
         done = await self._replication.rebalancer.progress(view) if view.state.step is Step.MOVING else {}
         rows = [
-            {"node": node, "partitions": wanted, "done": done.get(node)}
-            for node in view.nodes if (wanted := len(view.state.pulls(node)))
+            {
+                "node": node, "partitions": len(wanted), "done": len(done[node]) if node in done else None,
+                "pending": sorted(set(wanted) - set(done.get(node, ())))[:PENDING_MAX],
+            }
+            for node in view.nodes if (wanted := view.state.pulls(node))
         ]  # fmt: skip
         return json_response({
             "seen_by": self._replication.settings.node.name, "version": view.version, "step": view.state.step,

@@ -111,11 +111,10 @@ class Rebalancer:
                 return [one for one in found if not one.is_available] or [own]
             after = page.after
 
-    async def progress(self, view: RingView) -> dict[str, int]:
-        """Return {new owner that answers: of how many partitions it has everything}. Raises ReadQuorumLost."""
+    async def progress(self, view: RingView) -> dict[str, list[int]]:
+        """Return {new owner that answers: partitions of which it has everything}. Raises ReadQuorumLost."""
         policies = await self.policies()
-        pulled = await self._pulled(view, max(one.n - one.w + 1 for one in policies))
-        return {node: len(partitions) for node, partitions in pulled.items()}
+        return await self._pulled(view, max(one.n - one.w + 1 for one in policies))
 
     async def _pulled(self, view: RingView, needed: int) -> dict[str, list[int]]:
         """Return {new owner that answers: partitions of which it has everything}."""
