@@ -82,8 +82,7 @@ class Maintenance:
         Raises NotFound for a node that is none of the ring, NotSafe when the others could not do without it, PeerError.
         """
         view, reasons = self._reach.view, []
-        if node not in view.nodes:
-            raise NotFound("node", node[:100])
+        self._check_known(node)
         told, needed = await self._surveyor.ask(), await self._needed()
         if not for_restart and view.state.step is not Step.STABLE:
             reasons.append("the ring is changing (dynafs ring transfers)")
@@ -144,9 +143,13 @@ class Maintenance:
 
     async def _order(self, nodes: Sequence[str], request: OperatorRequest) -> None:
         for node in nodes:
-            if node not in self._reach.view.nodes:
-                raise NotFound("node", node[:100])
+            self._check_known(node)
             await self._reach.ask(node, request)
+
+    def _check_known(self, node: str) -> None:
+        known = sorted(self._reach.view.nodes)
+        if node not in known:
+            raise NotFound("node", f"{node[:100]}; the ring has {', '.join(known)}")
 
     async def _needed(self) -> int:
         """Return how many owners the most careful bucket's reads and writes need; by this node's settings, if buckets

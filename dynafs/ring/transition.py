@@ -123,7 +123,10 @@ class RingState:
     def cancelled(self) -> "RingState":
         """Return the state that gives a transition up. The old owners have everything until it is switched."""
         if self.step is not Step.MOVING:
-            raise RingError(f"a ring that is {self.step} cannot be cancelled")
+            raise RingError(
+                "nothing moves; there is nothing to cancel" if self.step is Step.STABLE
+                else "the new ring is read from already and cannot be cancelled; stage the changes back instead"
+            )  # fmt: skip
         return replace(self, version=self.version + 1, step=Step.STABLE, next_ring=None)
 
     def advanced(self) -> "RingState":

@@ -120,7 +120,7 @@ async def test_what_cannot_be_committed_says_so(cluster, session: ClientSession)
     status, told = await post(session, f"{url}/commit", hash="0" * 16)
     assert (status, told["error"]["code"], plan["hash"] in told["error"]["message"]) == (409, "plan_outdated", True)
     status, told = await post(session, f"{url}/cancel")
-    assert (status, "cannot be cancelled" in told["error"]["message"]) == (400, True)
+    assert (status, "nothing to cancel" in told["error"]["message"]) == (400, True)
     async with session.get(f"{url}/commit") as response:
         assert (response.status, response.headers["Allow"]) == (405, "POST")
 
