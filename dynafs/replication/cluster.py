@@ -237,7 +237,7 @@ class Replication:
 
     def stored_bytes(self) -> int:
         """Return what this node's segments take. Raises StoreFailed."""
-        return sum(self._store.segment_sizes().values())
+        return self.surveyor.stored_bytes()
 
     @property
     def repair_count(self) -> int:

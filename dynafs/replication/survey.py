@@ -54,12 +54,15 @@ class Surveyor:
     def serve(self, request: AskStatus) -> Answer:
         """Tell how this node is. Raises StoreFailed."""
         state = self._keeper.state
-        stored_bytes = sum(self._store.segment_sizes().values())
         unreached = tuple(node for node in request.nodes[:NODES_MAX] if not self._reach.is_up(node))
         return Answer(NodeStatus(
-            state.version, state.ring.epoch, stored_bytes, self._clock.wall_ms(), unreached,
+            state.version, state.ring.epoch, self.stored_bytes(), self._clock.wall_ms(), unreached,
             self.is_draining(), self.is_whole(), self._started_ms, self.http,
         ))  # fmt: skip
+
+    def stored_bytes(self) -> int:
+        """Return what this node's segments take. Raises StoreFailed."""
+        return sum(self._store.segment_sizes().values())
 
     async def ask(self) -> dict[str, Told]:
         """Return {node: what it said} of all nodes that own, or will own, anything."""
