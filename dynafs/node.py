@@ -153,8 +153,7 @@ class Node:
         settings, replication = self.settings, self.replication
         host, port = split_address(settings.peer_listen)
         about = About(
-            port=str(port), zone=settings.node.zone, ring=str(replication.reach.view.version),
-            wire=str(self._wire_version),
+            port=str(port), zone=settings.node.zone, wire=str(self._wire_version), **self._about()
         )  # fmt: skip
         self.gossip = replication.gossip = Gossip(settings.node.name, settings.cluster.id, self._secret, about)
         self.gossip.on_alive, self.gossip.on_news = self.pool.hurry, self._on_gossip
@@ -180,7 +179,8 @@ class Node:
     def _about(self) -> dict[str, str]:
         """Return what this node says of itself by now."""
         is_draining = self.replication.maintenance.is_draining
-        return {"ring": str(self.replication.reach.view.version), "draining": "1" if is_draining else ""}
+        view = self.replication.reach.view
+        return {"ring": str(view.version), "epoch": str(view.state.ring.epoch), "draining": "1" if is_draining else ""}
 
     def _on_gossip(self) -> None:
         """Somebody may have moved, or know a later ring."""

@@ -10,6 +10,7 @@ import hmac
 import logging
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 from typing import NamedTuple
 
 import kinship
@@ -22,7 +23,7 @@ from dynafs.observe.events import get_logger
 log = get_logger()
 
 #: How long a node that stops tells others that it does.
-LEAVE_S = 0.5
+LEAVE_S = 0.15
 #: After which a node that is gone may come back at another address.
 RECLAIM_S = 1.0
 #: Gossip's key is another one than that of the handshakes.
@@ -31,11 +32,12 @@ KEY_PURPOSE = b"dynafs gossip"
 
 class About(msgspec.Struct, frozen=True, kw_only=True):
     """What a node says of itself, as strings of few bytes. port: where peers call it; its host is known from where its
-    gossip comes from. ring: version of the ring state that it knows. draining: "1" while it is."""
+    gossip comes from. ring, epoch: of the ring state that it knows. draining: "1" while it is."""
 
     port: str = ""
     zone: str = ""
     ring: str = "0"
+    epoch: str = "0"
     wire: str = ""
     draining: str = ""
 
@@ -143,7 +145,11 @@ class Gossip:
             await asyncio.gather(self._listening, return_exceptions=True)
         if self._gossip is not None:
             try:
-                await self._gossip.leave(LEAVE_S)
+                if self.kin.keys() - self.doubted:
+                    # It need not reach everybody: who does not hear of it finds out.
+                    with suppress(TimeoutError):
+                        async with asyncio.timeout(LEAVE_S):
+                            await self._gossip.leave()
                 await self._gossip.close()
             except kinship.KinshipError as error:
                 log.debug("gossip.unanswered", host="", port=0, reason=str(error))

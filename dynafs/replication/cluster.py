@@ -158,7 +158,7 @@ class Replication:
         self.surveyor = self.replica.surveyor = Surveyor(self.reach, self.ring_keeper, store, clock)
         self.surveyor.is_whole = lambda: self.refill.is_complete
         self.maintenance = self.replica.maintenance = Maintenance(
-            self.reach, self.surveyor, self.rebalancer, self.handoff, lambda: self.jobs
+            self.reach, self.surveyor, self.rebalancer, self.handoff, self.inspector, lambda: self.jobs
         )
         self.surveyor.is_draining = lambda: self.maintenance.is_draining
         self.rebalancer.puller = Puller(self.rebalancer.job, self.reach, store, self._merge, self.chunks, self.files)

@@ -12,6 +12,7 @@ from dynafs.errors import DynafsError, NotFound, NotSafe, ReadQuorumLost, Reques
 from dynafs.observe.events import get_logger
 from dynafs.ports import Answer
 from dynafs.replication.handoff import Handoff
+from dynafs.replication.inspect import Inspector
 from dynafs.replication.job import Job
 from dynafs.replication.reach import Reach
 from dynafs.replication.rebalance import Rebalancer
@@ -40,10 +41,11 @@ class Maintenance:
         surveyor: Surveyor,
         rebalancer: Rebalancer,
         handoff: Handoff,
+        inspector: Inspector,
         jobs: Callable[[], Mapping[str, Job]],
     ) -> None:
         self._reach, self._surveyor, self._rebalancer, self._handoff = reach, surveyor, rebalancer, handoff
-        self._jobs = jobs
+        self._inspector, self._jobs = inspector, jobs
         self.is_draining = False
         #: set by the composition root: told when this node begins or ends to be drained
         self.on_draining: Callable[[bool], None] = lambda _: None
@@ -89,8 +91,15 @@ class Maintenance:
         serving = {name for name, one in told.items() if one.is_serving} - {node}
         sets = [owners for p in range(view.partition_count) for owners in view.state.writers(p)]
         reasons.append(reason_of(f"without {node}", sets, serving, needed, _away(told, but=node)))
+        if lacking := await self._lacking(node):
+            reasons.append(f"{', '.join(lacking)} lack what is kept for them elsewhere (dynafs hints wait)")
         self._raise(f"draining {node}", reasons)
         await self._reach.ask(node, SetDraining(is_on=True))
+
+    async def _lacking(self, node: str) -> list[str]:
+        """Return the other nodes for which hints are kept anywhere."""
+        kept = (await self._inspector.hints()).values()
+        return sorted({target for one in kept if not isinstance(one, str) for target in one} - {node})
 
     async def resume(self, node: str) -> None:
         """Put a node back into service. Raises NotFound, PeerError."""

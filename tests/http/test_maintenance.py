@@ -131,3 +131,27 @@ async def test_versions_of_the_wire_work_together(make_cluster, session: ClientS
     async with asyncio.timeout(30):
         while {node.replication.ring.epoch for node in cluster.nodes.values()} != {2}:
             await asyncio.sleep(0.1)
+
+
+async def test_nobody_is_drained_while_another_lacks_something(make_cluster, session: ClientSession) -> None:
+    """A node that was away and has not got back yet what it missed is no copy to count on."""
+    cluster = make_cluster(count=4)
+    await cluster.start()
+    for name in cluster.names:
+        cluster.nodes[name].replication.handoff.job.pause()
+    async with session.put(cluster.file_url("demo/first"), data=b"x") as response:
+        assert response.status == 201
+    await cluster.stop("n3")
+    await wait_seen_down(cluster, "n1", "n3")
+    for number in range(12):
+        async with session.put(cluster.file_url(f"demo/f{number}"), data=b"x") as response:
+            assert response.status == 201
+    await cluster.launch("n3")
+    await cluster.wait_connected()
+    status, told = await act(session, cluster, "nodes/n2/drain?for_restart=true")
+    assert (status, "n3 lack what is kept for them" in told["error"]["message"]) == (409, True)
+    for name in cluster.names:
+        cluster.nodes[name].replication.handoff.job.start_now()
+    async with asyncio.timeout(20):
+        while (await act(session, cluster, "nodes/n2/drain?for_restart=true"))[0] != 202:
+            await asyncio.sleep(0.1)
