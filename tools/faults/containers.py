@@ -252,7 +252,7 @@ def stop_drains(docker: Docker) -> None:
     began = time.monotonic()
     docker.compose("stop", "n3")
     code = docker.run("docker", "inspect", "-f", "{{.State.ExitCode}}", container).strip()
-    said = docker.run("docker", "logs", "--tail", "20", container)
+    said = docker.compose("logs", "--no-color", "--tail", "20", "n3")
     check(f"docker stop drained n3 in {time.monotonic() - began:.1f} s", code == "0" and "node.draining" in said)
     check("it closed its data last", "node.stopped" in said.strip().rpartition("\n")[2])
 
