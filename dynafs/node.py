@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 
 from dynafs.attach import Prompt
-from dynafs.config import Settings, split_address
+from dynafs.config import Settings, joined, split_address
 from dynafs.errors import GossipFailed, StoreRefused
 from dynafs.http import HttpServer
 from dynafs.membership import Gossip, Introducer, RingMembership
@@ -204,10 +204,12 @@ class Node:
         host, _ = split_address(self.settings.http.listen)
         if host in ("0.0.0.0", "::"):  # noqa: S104  compared with, not listened on
             host, _ = split_address(self.replication.addresses.get(self.settings.node.name, self.settings.peer_listen))
-        return f"[{host}]:{self.http_port}" if ":" in host else f"{host}:{self.http_port}"
+        return joined(host, self.http_port)
 
-    def _on_peer_seen(self, node: str) -> None:
-        """A peer connected: it can be called again, or waits to be staged."""
+    def _on_peer_seen(self, node: str, host: str) -> None:
+        """A peer connected: it can be called again, perhaps at another host than before, or waits to be staged."""
+        if known := self.replication.addresses.get(node):
+            self._on_members({node: joined(host, split_address(known)[1])})
         self.pool.hurry(node)
         self.replication.note_seen(node)
 

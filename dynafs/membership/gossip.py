@@ -16,7 +16,7 @@ from typing import NamedTuple
 import kinship
 import msgspec
 
-from dynafs.config import split_address
+from dynafs.config import joined, split_address
 from dynafs.errors import GossipFailed
 from dynafs.observe.events import get_logger
 
@@ -26,6 +26,8 @@ log = get_logger()
 LEAVE_S = 0.15
 #: After which a node that is gone may come back at another address.
 RECLAIM_S = 1.0
+#: How often a node compares all it heard with another one: by then who was taken for its former self is heard.
+SYNC_S = 10.0
 #: Gossip's key is another one than that of the handshakes.
 KEY_PURPOSE = b"dynafs gossip"
 
@@ -79,8 +81,9 @@ class Gossip:
             (_, _, _, _, where), *_ = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
             gossip = kinship.Cluster(
                 kinship.Config.lan(
-                    name=self._me, bind=_joined(str(where[0]), port), cluster=self._cluster, keys=[self._key],
+                    name=self._me, bind=joined(str(where[0]), port), cluster=self._cluster, keys=[self._key],
                     meta=msgspec.to_builtins(self._about), dead_reclaim=RECLAIM_S,
+                    push_pull_interval=SYNC_S,
                 )
             )  # fmt: skip
             events = (await gossip.start()).events()
@@ -99,7 +102,7 @@ class Gossip:
         """Meet a node, and so everybody it knows; return whether it answered."""
         assert self._gossip is not None
         try:
-            met = await self._gossip.join([_joined(host, port)])
+            met = await self._gossip.join([joined(host, port)])
         except kinship.KinshipError as error:
             log.debug("gossip.unanswered", host=host, port=port, reason=str(error))
             return False
@@ -161,11 +164,7 @@ def _kin_of(member: kinship.Member) -> Kin:
     about = About(**known)
     host, _ = split_address(member.addr)
     port = int(about.port) if about.port.isascii() and about.port.isdigit() and len(about.port) <= 5 else 0
-    return Kin(_joined(host, port), about, member.state is not kinship.State.ALIVE or about.draining == "1")
-
-
-def _joined(host: str, port: int) -> str:
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    return Kin(joined(host, port), about, member.state is not kinship.State.ALIVE or about.draining == "1")
 
 
 class _GossipLog(logging.Handler):

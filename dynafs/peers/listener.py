@@ -79,7 +79,7 @@ class ListenerConnection(FramedConnection):
         if self._handshake.done and self._handshake.theirs is not None:
             self.peer = self._handshake.theirs.node
             self.become_proved()
-            self._listener.on_peer_seen(self.peer)
+            self._listener.on_peer_seen(self.peer, split_address(self.address)[0])
 
     def on_frame(self, frame: Frame) -> None:
         """Serve a request, drop a cancelled one, answer a ping."""
@@ -174,9 +174,10 @@ class PeerListener:
         timeouts: TimeoutSettings,
         clock: Clock,
         handler: RequestHandler,
-        on_peer_seen: Callable[[str], None],
+        on_peer_seen: Callable[[str, str], None],
         receive_bytes_max: int,
     ) -> None:
+        """on_peer_seen: told of each proved caller and the IP address it called from."""
         self._me, self._secret, self._clock = me, secret, clock
         self.timeouts, self.handler, self.on_peer_seen = timeouts, handler, on_peer_seen
         self.gate = ReceiveGate(receive_bytes_max)

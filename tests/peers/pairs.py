@@ -61,7 +61,13 @@ class TcpPair:
     async def open(self, *, secret: bytes = b"secret", cluster: str = "c", calls_max: int = 8) -> None:
         self.service, self.seen = Service(), []
         self.listener = PeerListener(
-            hello("b"), b"secret", TIMEOUTS, SystemClock(), self.service, self.seen.append, 1 << 20
+            hello("b"),
+            b"secret",
+            TIMEOUTS,
+            SystemClock(),
+            self.service,
+            lambda node, _: self.seen.append(node),
+            1 << 20,
         )
         self.port = await self.listener.start("127.0.0.1:0")
         addresses = {"b": f"127.0.0.1:{self.port}"}
@@ -83,7 +89,13 @@ class TcpPair:
     async def start_b(self) -> None:
         """Start b again at the same place."""
         self.listener = PeerListener(
-            hello("b"), b"secret", TIMEOUTS, SystemClock(), self.service, self.seen.append, 1 << 20
+            hello("b"),
+            b"secret",
+            TIMEOUTS,
+            SystemClock(),
+            self.service,
+            lambda node, _: self.seen.append(node),
+            1 << 20,
         )
         await self.listener.start(f"127.0.0.1:{self.port}")
 
