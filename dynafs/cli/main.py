@@ -31,7 +31,7 @@ from dynafs.observe.events import configure_logs, get_logger
 
 app = typer.Typer(
     name="dynafs", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
-    help="A quorum-replicated file store. Exit codes: 0 done, 1 not found or refused, 2 wrong usage or unreachable.",
+    help="A quorum-replicated file store. Exit codes: 0 done, 1 not found or refused, 2 usage, unreachable or unsafe.",
 )  # fmt: skip
 app.add_typer(ring_app, name="ring", help="The ring: who owns what.")
 app.add_typer(node_app, name="node", help="One node: taking it out of service, and back.")

@@ -53,8 +53,7 @@ class RingRoutes:
         change = self._completed(change)
         keeper = self._replication.ring_keeper
         staged = keeper.state.staging(change)
-        plan = await asyncio.to_thread(make_plan, staged.newest, staged.staged, staged.epoch_max + 1)
-        await self._replication.maintenance.check_change(change, plan)
+        await self._replication.maintenance.check_changes([change], await _plan_of(staged))
         state = await keeper.amend(lambda state: state.staging(change))
         return json_response(await self._told(state))
 
@@ -85,14 +84,13 @@ class RingRoutes:
         state = keeper.state
         if not state.staged:
             raise RingError("nothing is staged; prepare changes with `dynafs ring stage`")
-        plan = await asyncio.to_thread(make_plan, state.newest, state.staged, state.epoch_max + 1)
+        plan = await _plan_of(state)
         if state.step is Step.STABLE and plan.hash != asked.hash:
             raise PlanOutdated(
                 f"plan {asked.hash[:40]} is not the present one, {plan.hash}; look at it with `dynafs ring plan` first",
                 hash=plan.hash,
             )
-        for change in state.staged:
-            await self._replication.maintenance.check_change(change, plan)
+        await self._replication.maintenance.check_changes(state.staged, plan)
         before = {member.node for member in plan.before.members}
         newcomers = [member.node for member in plan.after.members if member.node not in before]
         if newcomers and (gaps := await self._replication.surveyor.find_gaps(newcomers)):
@@ -148,8 +146,7 @@ class RingRoutes:
         })  # fmt: skip
 
     async def _told(self, state: RingState) -> dict[str, object]:
-        # In a large cluster this takes a while; clients should not wait for it.
-        plan = await asyncio.to_thread(make_plan, state.newest, state.staged, state.epoch_max + 1)
+        plan = await _plan_of(state)
         settings = self._replication.settings
         per_copy_bytes = self._bytes_per_copy(state)
         return {
@@ -166,6 +163,11 @@ class RingRoutes:
         me = self._replication.settings.node.name
         owned = state.ring.loads.get(me, 0)
         return self._replication.stored_bytes() // owned if owned else 0
+
+
+async def _plan_of(state: RingState) -> Plan:
+    """Return the plan of what is staged. In a large cluster this takes a while; clients should not wait for it."""
+    return await asyncio.to_thread(make_plan, state.newest, state.staged, state.epoch_max + 1)
 
 
 def _status_rows(view: RingView, told: dict[str, Told]) -> list[dict[str, object]]:

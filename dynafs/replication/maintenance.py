@@ -6,7 +6,7 @@ last by its peers.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 
 from dynafs.errors import DynafsError, NotFound, NotSafe, ReadQuorumLost, RequestInvalid
 from dynafs.observe.events import get_logger
@@ -103,11 +103,11 @@ class Maintenance:
 
     async def resume(self, node: str) -> None:
         """Put a node back into service. Raises NotFound, PeerError."""
-        await self._order([node], SetDraining(is_on=False))
+        await self._order(node, SetDraining(is_on=False))
 
     async def restart_node(self, node: str) -> None:
         """Have a node stop and start again. Raises NotFound, PeerError."""
-        await self._order([node], RestartNode())
+        await self._order(node, RestartNode())
 
     async def limit(self, name: str, bytes_per_s_max: int) -> dict[str, str]:
         """Set the pace of a job on all nodes; return {node: why it did not}."""
@@ -122,13 +122,14 @@ class Maintenance:
                 raise outcome
         return failed
 
-    async def check_change(self, change: Change, plan: Plan) -> None:
+    async def check_changes(self, changes: Iterable[Change], plan: Plan) -> None:
         """Raise NotSafe when a node that is to go is needed for a while still.
 
         A node that is up is a source of what it has until others have it; without one that is down, so many owners must
         be up as writes need, and of the ring that is to be as well.
         """
-        if change.kind not in ("leave", "replace"):
+        going = [str(change) for change in changes if change.kind in ("leave", "replace")]
+        if not going:
             return
         told, needed = await self._surveyor.ask(), await self._needed()
         serving = {name for name, one in told.items() if one.is_serving}
@@ -136,7 +137,7 @@ class Maintenance:
         away = _away(told)
         present = reason_of("of the present ring,", plan.before.owners, serving, needed, away)
         coming = reason_of("of the next ring,", plan.after.owners, serving | newcomers, needed, away)
-        self._raise(str(change), [present, coming])
+        self._raise(", ".join(going), [present, coming])
 
     async def finish(self, timeout_s: float) -> None:
         """Before this node goes: say so, and hand over what it keeps for others that are up, within a time."""
@@ -150,10 +151,9 @@ class Maintenance:
                 return
             await asyncio.sleep(LOOK_S)
 
-    async def _order(self, nodes: Sequence[str], request: OperatorRequest) -> None:
-        for node in nodes:
-            self._check_known(node)
-            await self._reach.ask(node, request)
+    async def _order(self, node: str, request: OperatorRequest) -> None:
+        self._check_known(node)
+        await self._reach.ask(node, request)
 
     def _check_known(self, node: str) -> None:
         known = sorted(self._reach.view.nodes)

@@ -60,18 +60,16 @@ class TcpPair:
 
     async def open(self, *, secret: bytes = b"secret", cluster: str = "c", calls_max: int = 8) -> None:
         self.service, self.seen = Service(), []
-        self.listener = PeerListener(
-            hello("b"),
-            b"secret",
-            TIMEOUTS,
-            SystemClock(),
-            self.service,
-            lambda node, _: self.seen.append(node),
-            1 << 20,
-        )
-        self.port = await self.listener.start("127.0.0.1:0")
+        self.port = await self._listen("127.0.0.1:0")
         addresses = {"b": f"127.0.0.1:{self.port}"}
         self.pool = PeerPool(hello("a", cluster), secret, addresses, TIMEOUTS, SystemClock(), calls_max)
+
+    async def _listen(self, address: str) -> int:
+        seen = self.seen
+        self.listener = PeerListener(
+            hello("b"), b"secret", TIMEOUTS, SystemClock(), self.service, lambda node, _: seen.append(node), 1 << 20
+        )
+        return await self.listener.start(address)
 
     async def wait_up(self, *, up: bool = True) -> None:
         async with asyncio.timeout(5):
@@ -88,16 +86,7 @@ class TcpPair:
 
     async def start_b(self) -> None:
         """Start b again at the same place."""
-        self.listener = PeerListener(
-            hello("b"),
-            b"secret",
-            TIMEOUTS,
-            SystemClock(),
-            self.service,
-            lambda node, _: self.seen.append(node),
-            1 << 20,
-        )
-        await self.listener.start(f"127.0.0.1:{self.port}")
+        await self._listen(f"127.0.0.1:{self.port}")
 
     def freeze_b(self) -> None:
         """Let b stop listening without closing anything; who tries again is turned away."""
