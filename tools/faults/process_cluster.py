@@ -59,12 +59,15 @@ class Cluster:
     def url(self, name: str) -> str:
         return f"http://127.0.0.1:{self.port + int(name[1:]) - 1}"
 
+    def peer_port(self, name: str) -> int:
+        return self.port + PEER_PORT_OFFSET + int(name[1:])
+
     def data(self, name: str) -> Path:
         return self.path / name
 
     def set_peer_port(self, name: str, peer: str, port: int) -> None:
         """Have one node look for a peer elsewhere: at a proxy."""
-        old = self.port + PEER_PORT_OFFSET + int(peer[1:])
+        old = self.peer_port(peer)
         config = self.configs[name]
         config.write_text(
             re.sub(rf'(node = "{peer}"\naddress = "127.0.0.1):{old}"', rf'\1:{port}"', config.read_text())
