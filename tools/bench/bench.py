@@ -1,190 +1,151 @@
 #!/usr/bin/env python3
-"""Benchmarks: small and large PUT and GET against a local 3-node cluster, optionally in turns with SeaweedFS.
+"""Benchmarks: small and large PUT and GET against a local cluster, in turns with other systems or an earlier commit.
 
-    tools/dev bench                            dynafs alone
-    tools/dev bench --peer seaweedfs           both, in turns within one run, with ratios
-    tools/dev bench --rounds 3 --seconds 5 --json result.json
+    tools/dev bench                              dynafs alone
+    tools/dev bench --peer seaweedfs             in turns with SeaweedFS: default, with fsync, its volumes alone
+    tools/dev bench --against HEAD~3             in turns with an earlier commit; exits with 1 when a request costs over
+                                                 10 % more processor time than there
+    tools/dev bench --cases put_4k,get_4k --nodes 6 --rounds 3 --seconds 5 --json all.json --write table.md
 
 Every PUT has a new key and contents of its own. Needs wrk and curl (Debian: apt-get install wrk curl). Figures are
-medians over the rounds; compare ratios within one run, not figures of different runs or machines.
+medians over the rounds, ratios are medians of the ratios within a round: compare those, not figures of different runs
+or machines. CPU is the user and system time of all processes of a system for one request, the steadiest figure of all.
 """
 
 import argparse
 import json
 import os
-import platform
 import shutil
-import statistics
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from targets import Dynafs, SeaweedFS, Target
+from cases import CASES, unit
+from machine import SLOW_PYTHON, description, is_optimised_build, peak_resident_bytes, touch_memory
+from report import Rounds, medians, ratio, table
+from runs import preload, run_case
+from targets import Dynafs, SeaweedFS, SeaweedVolumes, SyncedSeaweedFS, Target
 
-HERE = Path(__file__).resolve().parent
-KIB, MIB = 1 << 10, 1 << 20
-#: name: (method, bytes, connections, keys to read from)
-SMALL_CASES = {
-    "put_4k": ("PUT", 4 * KIB, 16, 0),
-    "get_4k": ("GET", 4 * KIB, 16, 500),
-    "put_1m": ("PUT", MIB, 4, 0),
-    "get_1m": ("GET", MIB, 4, 100),
-}
-LARGE_SIZE_BYTES = 256 * MIB
-WRK_THREADS = 4
-
-
-def require_tools() -> None:
-    """Exit with advice when something is missing."""
-    missing = [tool for tool in ("wrk", "curl") if shutil.which(tool) is None]
-    if missing:
-        sys.exit(f"tools/dev bench needs {' and '.join(missing)}; on Debian: apt-get install {' '.join(missing)}")
-
-
-def preload(target: Target, work: Path) -> None:
-    """Write the keys that GET cases read."""
-    for name, (method, size, _, keys) in SMALL_CASES.items():
-        if method != "GET":
-            continue
-        config = work / "preload.curl"
-        lines = []
-        for i in range(keys):
-            path = work / f"preload-{i}"
-            path.write_bytes(os.urandom(size))
-            url = target.urls[0] + target.prefix(name) + f"key-{i}"
-            lines.append(f'url = "{url}"\nupload-file = "{path}"\noutput = "/dev/null"')
-        config.write_text("\nnext\n".join(lines) + "\n")
-        subprocess.run(["curl", "-sS", "--fail", "-K", config], check=True, stdout=subprocess.DEVNULL)
-        for i in range(keys):
-            (work / f"preload-{i}").unlink()
-
-
-def run_wrk(target: Target, name: str, seconds: int, seed: str) -> dict[str, float]:
-    """Return {"rate": requests per second, "p50_ms", "p99_ms", "failed"} of one case."""
-    method, size, connections, keys = SMALL_CASES[name]
-    hosts = [url.removeprefix("http://") for url in target.urls]
-    command = [
-        "wrk",
-        f"-t{WRK_THREADS}",
-        f"-c{connections}",
-        f"-d{seconds}s",
-        "-s",
-        HERE / "load.lua",
-        target.urls[0],
-        "--",
-    ]
-    command += [method, str(size), str(keys), seed, target.prefix(name), *hosts]
-    output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    line = next((line for line in output.splitlines() if line.startswith("RESULT ")), None)
-    if line is None:
-        sys.exit(f"wrk said nothing usable:\n{output}")
-    found = json.loads(line.removeprefix("RESULT "))
-    return {
-        "rate": found["requests"] / (found["duration_us"] / 1e6),
-        "p50_ms": found["p50_us"] / 1000,
-        "p99_ms": found["p99_us"] / 1000,
-        "failed": found["failed"],
-    }
-
-
-def run_large(target: Target, work: Path, seed: str) -> dict[str, dict[str, float]]:
-    """PUT a fresh 256 MiB file and GET it back; return MB/s of both."""
-    source = work / "large"
-    with source.open("wb") as file:
-        for _ in range(LARGE_SIZE_BYTES // (16 * MIB)):
-            file.write(os.urandom(16 * MIB))
-    url = target.urls[0] + target.prefix("large") + f"large-{seed}"
-    seconds = {}
-    for name, options in (("put_256m", ["-T", source]), ("get_256m", [])):
-        command = ["curl", "-sS", "--fail", "-o", "/dev/null", "-w", "%{time_total}", *options, url]
-        seconds[name] = float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-    return {name: {"rate": LARGE_SIZE_BYTES / 1e6 / value} for name, value in seconds.items()}
-
-
-def measure(
-    targets: list[Target], rounds: int, seconds: int, work: Path
-) -> dict[str, dict[str, list[dict[str, float]]]]:
-    """Return {case: {target: one result per round}}; targets take turns inside every round."""
-    results: dict[str, dict[str, list[dict[str, float]]]] = {}
-    for number in range(rounds):
-        for name in SMALL_CASES:
-            for target in targets:
-                seed = f"{number}-{name}-{os.getpid()}"
-                result = run_wrk(target, name, seconds, seed)
-                results.setdefault(name, {}).setdefault(target.name, []).append(result)
-                print(f"round {number + 1} {name:<9} {target.name:<10} {result['rate']:>10.1f}/s", file=sys.stderr)
-        for target in targets:
-            for name, result in run_large(target, work, f"{number}-{os.getpid()}").items():
-                results.setdefault(name, {}).setdefault(target.name, []).append(result)
-                print(f"round {number + 1} {name:<9} {target.name:<10} {result['rate']:>9.1f} MB/s", file=sys.stderr)
-    return results
-
-
-def summarise(
-    results: dict[str, dict[str, list[dict[str, float]]]], targets: list[Target]
-) -> dict[str, dict[str, object]]:
-    """Return {case: {target: medians, "ratio": dynafs over the peer}}."""
-    summary: dict[str, dict[str, object]] = {}
-    for case, by_target in results.items():
-        row: dict[str, object] = {}
-        for name, rounds in by_target.items():
-            row[name] = {key: statistics.median(one[key] for one in rounds) for key in rounds[0]}
-        if len(targets) > 1:
-            mine, theirs = (by_target[target.name] for target in targets)
-            row["ratio"] = statistics.median(a["rate"] for a in mine) / statistics.median(b["rate"] for b in theirs)
-        summary[case] = row
-    return summary
-
-
-def show(summary: dict[str, dict[str, object]], targets: list[Target], peaks: dict[str, dict[str, int]]) -> None:
-    """Print the table."""
-    print(f"\n{'case':<10}" + "".join(f"{t.name:>14}{'p50 ms':>9}{'p99 ms':>9}" for t in targets) + f"{'ratio':>8}")
-    for case, row in summary.items():
-        unit = "MB/s" if case.endswith("256m") else "/s"
-        cells = ""
-        for target in targets:
-            found = row[target.name]
-            latency = [f"{found[key]:>9.1f}" if key in found else f"{'':>9}" for key in ("p50_ms", "p99_ms")]
-            cells += f"{found['rate']:>9.1f} {unit:<4}" + "".join(latency)
-        ratio = f"{row['ratio']:>7.2f}x" if "ratio" in row else ""
-        print(f"{case:<10}{cells}{ratio}")
-    for name, nodes in peaks.items():
-        print(f"peak resident MiB, {name}: " + ", ".join(f"{node} {size >> 20}" for node, size in nodes.items()))
+ROOT = Path(__file__).resolve().parents[2]
+#: How much more processor time a request may cost than at the commit it is compared with.
+CPU_RATIO_MAX = 1.10
 
 
 def main() -> None:
     """Run."""
+    arguments = _arguments()
+    if not is_optimised_build():
+        print(SLOW_PYTHON, file=sys.stderr)
+    folder = arguments.data or ROOT / ".dynafs"
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder) as name, _targets(arguments, Path(name)) as targets:
+        touch_memory(arguments.touch_mib << 20)
+        rounds = _measure(targets, arguments, Path(name))
+        peaks = {one.name: {node: peak_resident_bytes(pid) for node, pid in one.processes().items()} for one in targets}
+    names = [target.name for target in targets]
+    print(_document(rounds, names, peaks, arguments))
+    if arguments.json:
+        told = {"machine": description(), "rounds": _plain(rounds), "peak_resident_bytes": peaks}
+        arguments.json.write_text(json.dumps(told, indent=2) + "\n")
+    if arguments.write:
+        arguments.write.write_text(_document(rounds, names, peaks, arguments) + "\n")
+    if arguments.against:
+        sys.exit(_judge(rounds, names))
+
+
+def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--peer", choices=["seaweedfs"], help="also measure this system, in turns")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=int, default=5, help="length of each wrk run")
-    parser.add_argument("--data", type=Path, help="where to put data; default: a temporary folder beside the checkout")
-    parser.add_argument("--json", type=Path, help="write all figures here")
+    parser.add_argument(
+        "--against", metavar="REV", help="also measure this commit, in turns, and fail when it was cheaper"
+    )
+    parser.add_argument("--cases", default=",".join(CASES), help=f"of {', '.join(CASES)}")
+    parser.add_argument("--nodes", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=int, default=4, help="length of each run of a small case")
+    parser.add_argument("--touch-mib", type=int, default=2048, help="memory to touch before measuring")
+    parser.add_argument("--data", type=Path, help="where to put data; default: a temporary folder in the checkout")
+    parser.add_argument("--json", type=Path, help="write the figures of every round here")
+    parser.add_argument("--write", type=Path, help="write the table here, as Markdown")
     arguments = parser.parse_args()
-    require_tools()
-    folder = arguments.data or HERE.parent.parent / ".dynafs"
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder) as name:
-        work = Path(name)
-        targets: list[Target] = [Dynafs(work / "dynafs")]
-        if arguments.peer:
-            targets.append(SeaweedFS(work / "seaweedfs"))
-        try:
-            for target in targets:
-                target.start()
-                preload(target, work)
-            results = measure(targets, arguments.rounds, arguments.seconds, work)
-            peaks = {target.name: target.peak_resident_bytes() for target in targets}
-        finally:
-            for target in targets:
-                target.stop()
-    summary = summarise(results, targets)
-    show(summary, targets, peaks)
-    if arguments.json:
-        machine = {"cpus": os.cpu_count(), "kernel": platform.release(), "python": platform.python_version()}
-        told = {"machine": machine, "median": summary, "rounds": results, "peak_resident_bytes": peaks}
-        arguments.json.write_text(json.dumps(told, indent=2) + "\n")
+    arguments.cases = arguments.cases.split(",")
+    if unknown := set(arguments.cases) - set(CASES):
+        parser.error(f"--cases: {', '.join(sorted(unknown))} unknown; choose from {', '.join(CASES)}")
+    if missing := [tool for tool in ("wrk", "curl") if shutil.which(tool) is None]:
+        sys.exit(f"tools/dev bench needs {' and '.join(missing)}; on Debian: apt-get install {' '.join(missing)}")
+    return arguments
+
+
+@contextmanager
+def _targets(arguments: argparse.Namespace, work: Path) -> Iterator[list[Target]]:
+    """Start what is measured; stop it in the end."""
+    targets: list[Target] = [Dynafs(work / "dynafs", arguments.nodes)]
+    if arguments.against:
+        source = _checked_out(arguments.against, work / "source")
+        targets.append(Dynafs(work / "before", arguments.nodes, source, arguments.against))
+    if arguments.peer:
+        cluster = SeaweedFS(work / "seaweedfs")
+        targets += [cluster, SyncedSeaweedFS(cluster), SeaweedVolumes(cluster)]
+    try:
+        for target in targets:
+            target.start()
+            preload(target, arguments.cases, work)
+        yield targets
+    finally:
+        for target in targets:
+            target.stop()
+
+
+def _checked_out(revision: str, folder: Path) -> Path:
+    """Return a folder with the files of a commit."""
+    folder.mkdir()
+    archive = subprocess.run(["git", "archive", revision], cwd=ROOT, check=True, capture_output=True).stdout
+    subprocess.run(["tar", "-x", "-C", folder], input=archive, check=True)
+    return folder
+
+
+def _measure(targets: list[Target], arguments: argparse.Namespace, work: Path) -> Rounds:
+    """Return the results; inside a round the targets take turns, in the next one in the opposite order."""
+    rounds: Rounds = {case: {target.name: [] for target in targets} for case in arguments.cases}
+    for number in range(arguments.rounds):
+        for case in arguments.cases:
+            for target in targets[:: -1 if number % 2 else 1]:
+                found = run_case(target, case, arguments.seconds, f"{number}-{os.getpid()}", work)
+                rounds[case][target.name].append(found)
+                print(
+                    f"round {number + 1} {case:<10} {target.name:<18} {found.rate:>9.1f} {unit(case):<4}"
+                    f" {found.cpu_ms:>8.3f} ms CPU, {found.failed} failed", file=sys.stderr,
+                )  # fmt: skip
+    return rounds
+
+
+def _document(rounds: Rounds, names: list[str], peaks: dict[str, dict[str, int]], arguments: argparse.Namespace) -> str:
+    machine = ", ".join(f"{name} {value}" for name, value in description().items())
+    told = [f"{machine}; {arguments.nodes} nodes, medians of {arguments.rounds} rounds", "", table(rounds, names), ""]
+    for name in names:
+        sizes = ", ".join(f"{node} {size >> 20}" for node, size in peaks[name].items())
+        told.append(f"Peak resident MiB of {name}: {sizes}")
+    return "\n".join(told)
+
+
+def _plain(rounds: Rounds) -> dict[str, dict[str, list[dict[str, float]]]]:
+    return {
+        case: {name: [one._asdict() for one in results] for name, results in by_target.items()}
+        for case, by_target in rounds.items()
+    }
+
+
+def _judge(rounds: Rounds, names: list[str]) -> int:
+    """Return 1 when a case costs too much more than at the earlier commit, or a request failed."""
+    now, before = names[:2]
+    worse = {case: ratio(rounds, case, now, before, "cpu_ms") for case in rounds}
+    bad = [f"{case} costs {factor:.2f}x" for case, factor in worse.items() if factor > CPU_RATIO_MAX]
+    bad += [f"{case}: {one[now].failed} failed" for case, one in medians(rounds).items() if one[now].failed]
+    print("; ".join(bad) if bad else f"no case costs more than {CPU_RATIO_MAX:g} times what it did at {before}")
+    return 1 if bad else 0
 
 
 if __name__ == "__main__":

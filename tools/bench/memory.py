@@ -15,6 +15,7 @@ import threading
 import time
 from pathlib import Path
 
+from machine import peak_resident_bytes
 from targets import Dynafs
 
 PIECE_SIZE_BYTES = 1 << 20
@@ -71,7 +72,7 @@ def main() -> int:
             for thread in threads:
                 thread.join()
             seconds = time.monotonic() - started
-            peaks = {name: size >> 20 for name, size in target.peak_resident_bytes().items()}
+            peaks = {name: peak_resident_bytes(pid) >> 20 for name, pid in target.processes().items()}
         finally:
             target.stop()
     total_mb = arguments.uploads * arguments.size_mib * 1.048576
