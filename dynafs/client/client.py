@@ -74,19 +74,24 @@ class DynafsClient:
         *,
         content_type: str = "application/octet-stream",
         metadata: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
         w: int | None = None,
     ) -> dict[str, Any]:
-        """Store a file; return {"version", "etag", "size_bytes", "stored_on", ...}."""
-        headers = {"Content-Type": content_type, **{f"X-Meta-{k}": v for k, v in (metadata or {}).items()}}
+        """Store a file; return {"version", "etag", "size_bytes", "stored_on", ...}.
+
+        headers: more of the request's header fields, such as Content-Encoding, which come back with the file.
+        """
+        kept = {f"X-Meta-{k}": v for k, v in (metadata or {}).items()}
+        fields = {**(headers or {}), "Content-Type": content_type, **kept}
         data: Any = source
         if isinstance(source, bytes | bytearray):
-            headers["Content-Length"] = str(len(source))
+            fields["Content-Length"] = str(len(source))
             data = _byte_pieces(source)
         elif isinstance(source, Path):
-            headers["Content-Length"] = str(await asyncio.to_thread(lambda: source.stat().st_size))
+            fields["Content-Length"] = str(await asyncio.to_thread(lambda: source.stat().st_size))
             data = _file_pieces(source)
         query = {} if w is None else {"w": str(w)}
-        async with self._request("PUT", _files(bucket, path), data=data, headers=headers, query=query) as response:
+        async with self._request("PUT", _files(bucket, path), data=data, headers=fields, query=query) as response:
             return await _json(response)
 
     async def get(self, bucket: str, path: str) -> bytes:

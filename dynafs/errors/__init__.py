@@ -84,6 +84,15 @@ class RangeNotSatisfiable(DynafsError):
         self.size_bytes = size_bytes
 
 
+class PreconditionFailed(DynafsError):
+    """A condition in `field` does not hold for the file, whose `etag` it is; nothing was sent."""
+
+    code = "precondition_failed"
+
+    def __init__(self, field: str, etag: str) -> None:
+        super().__init__(f'{field}: the condition does not hold; the ETag is "{etag}"', field=field, etag=etag)
+
+
 class DigestMismatch(DynafsError):
     """The body does not hash to what the client announced in `field`; nothing was stored."""
 

@@ -1,13 +1,16 @@
-"""HTTP byte ranges and conditions (RFC 9110 sections 13 and 14), as pure choices."""
+"""HTTP byte ranges (RFC 9110 section 14) as pure choices."""
 
 import re
 from typing import NamedTuple
 
 from dynafs.errors import RangeNotSatisfiable
 
-#: More ranges than this in one request are answered with the whole file; a precedent is Apache's MaxRanges.
-RANGE_COUNT_MAX = 64
-_SPEC = re.compile(r"(\d{0,18})-(\d{0,18})")
+#: More ranges than this in one request are answered with the whole file: each one costs the reading of a chunk.
+RANGE_COUNT_MAX = 16
+_UNIT = "bytes="
+_SPEC = re.compile(r"([0-9]*)-([0-9]*)")
+#: Positions with more digits lie behind the end of every file.
+_DIGITS_MAX = 18
 
 
 class ByteRange(NamedTuple):
@@ -20,20 +23,26 @@ class ByteRange(NamedTuple):
 def parse_ranges(header: str | None, size_bytes: int) -> list[ByteRange] | None:
     """Return the satisfiable ranges a Range header asks for, or None to answer with the whole file.
 
-    Malformed headers and foreign units are ignored, as the standard wants. Overlapping or touching ranges are merged
-    when more than one is asked. Raises RangeNotSatisfiable when no range touches the file.
+    Malformed headers, foreign units and more than RANGE_COUNT_MAX ranges are ignored, as RFC 9110 section 14.2 allows;
+    so is a suffix of an empty file, which is satisfiable (section 14.1.2) but has no Content-Range to say so.
+    Overlapping or touching ranges are merged. Raises RangeNotSatisfiable when no range touches the file.
     """
-    if not header or not header.startswith("bytes="):
+    if not header or header[: len(_UNIT)].lower() != _UNIT:
         return None
-    specs = [spec.strip() for spec in header.removeprefix("bytes=").split(",")]
-    if len(specs) > RANGE_COUNT_MAX:
+    specs = [spec for item in header[len(_UNIT) :].split(",") if (spec := item.strip(" \t"))]
+    if not 0 < len(specs) <= RANGE_COUNT_MAX:
         return None
     ranges = []
     for spec in specs:
         match = _SPEC.fullmatch(spec)
-        if match is None or spec == "-" or (match[1] and match[2] and int(match[1]) > int(match[2])):
+        if match is None or spec == "-":
             return None
-        found = _satisfy(match[1], match[2], size_bytes)
+        first, last = _position(match[1]), _position(match[2])
+        if first is not None and last is not None and first > last:
+            return None
+        if first is None and last and not size_bytes:
+            return None
+        found = _satisfy(first, last, size_bytes)
         if found is not None:
             ranges.append(found)
     if not ranges:
@@ -41,13 +50,19 @@ def parse_ranges(header: str | None, size_bytes: int) -> list[ByteRange] | None:
     return merge_ranges(ranges)
 
 
-def _satisfy(first: str, last: str, size_bytes: int) -> ByteRange | None:
-    if not first:
-        suffix = min(int(last), size_bytes)
+def _position(digits: str) -> int | None:
+    if not digits:
+        return None
+    significant = digits.lstrip("0")
+    return int(significant or "0") if len(significant) <= _DIGITS_MAX else 10**_DIGITS_MAX
+
+
+def _satisfy(first: int | None, last: int | None, size_bytes: int) -> ByteRange | None:
+    if first is None:
+        suffix = min(last or 0, size_bytes)
         return ByteRange(size_bytes - suffix, size_bytes) if suffix else None
-    start = int(first)
-    stop = min(int(last) + 1 if last else size_bytes, size_bytes)
-    return ByteRange(start, stop) if start < stop else None
+    stop = size_bytes if last is None else min(last + 1, size_bytes)
+    return ByteRange(first, stop) if first < stop else None
 
 
 def merge_ranges(ranges: list[ByteRange]) -> list[ByteRange]:
@@ -59,16 +74,3 @@ def merge_ranges(ranges: list[ByteRange]) -> list[ByteRange]:
         else:
             merged.append(found)
     return merged
-
-
-def etag_matches(header: str, etag: str, *, weak: bool) -> bool:
-    """Return whether an If-None-Match (weak) or If-Range (strong) header names this ETag."""
-    if header.strip() == "*":
-        return True
-    for item in header.split(","):
-        tag = item.strip()
-        if weak:
-            tag = tag.removeprefix("W/")
-        if tag == f'"{etag}"':
-            return True
-    return False

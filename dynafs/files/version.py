@@ -11,6 +11,10 @@ from dynafs.causality import Context, Stamp, VersionSet
 from dynafs.causality.versions import covers, join
 from dynafs.files.manifest import Manifest
 
+#: Header fields of a PUT that belong to its file and come back with it. A version keeps them among its metadata under
+#: these names; the names of a client's own metadata are lower-case, so that none of them can be one of these.
+HEADER_FIELDS = frozenset({"Content-Encoding", "Content-Language", "Content-Disposition", "Cache-Control", "Expires"})
+
 
 class VersionKind(StrEnum):
     """What the write did."""
@@ -23,7 +27,7 @@ class Version(msgspec.Struct, frozen=True, array_like=True):
     """One write.
 
     upload_id: 16 random bytes that chunk references carry, known before the stamp is.
-    etag: strong validator without quotes. metadata: user's X-Meta-* pairs.
+    etag: strong validator without quotes. metadata: the client's X-Meta-* pairs, and header fields of HEADER_FIELDS.
     keeps_both: concurrent versions stand beside it instead of losing to the greatest stamp.
     inline: the whole content of a small file; else `manifest` lists its chunks.
     """
@@ -43,6 +47,16 @@ class Version(msgspec.Struct, frozen=True, array_like=True):
     def is_file(self) -> bool:
         """Whether this version has contents; a tombstone has none."""
         return self.kind is VersionKind.FILE
+
+    @property
+    def user_metadata(self) -> dict[str, str]:
+        """The client's X-Meta-* pairs, lower-case and without the prefix."""
+        return {name: value for name, value in self.metadata.items() if name not in HEADER_FIELDS}
+
+    @property
+    def header_fields(self) -> dict[str, str]:
+        """The header fields that come back with the file as they were sent."""
+        return {name: value for name, value in self.metadata.items() if name in HEADER_FIELDS}
 
     @property
     def contents(self) -> tuple[object, ...]:

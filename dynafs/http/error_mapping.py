@@ -1,5 +1,7 @@
 """Errors as HTTP: one table, one rendering."""
 
+import json
+
 import msgspec
 from aiohttp import web
 
@@ -18,6 +20,7 @@ STATUS: dict[type[errors.DynafsError], int] = {
     errors.PlanOutdated: 409,
     errors.NotSafe: 409,
     errors.NodesApart: 503,
+    errors.PreconditionFailed: 412,
     errors.RangeNotSatisfiable: 416,
     errors.DigestMismatch: 422,
     errors.NotSupported: 501,
@@ -42,7 +45,11 @@ def status_of(error: errors.DynafsError) -> int:
 def error_body(error: errors.DynafsError) -> bytes:
     """Return the JSON body every error has."""
     told = {"code": error.code, "message": error.message, "retryable": error.retryable, **error.evidence}
-    return msgspec.json.encode({"error": told}) + b"\n"
+    try:
+        return msgspec.json.encode({"error": told}) + b"\n"
+    except UnicodeEncodeError:
+        # Evidence can quote a header with bytes that are not UTF-8; each is shown as a question mark.
+        return json.dumps({"error": told}, default=str, ensure_ascii=False).encode("utf-8", "replace") + b"\n"
 
 
 def error_response(error: errors.DynafsError) -> web.Response:

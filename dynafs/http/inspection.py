@@ -2,23 +2,31 @@
 
 import base64
 import binascii
+import time
 
 import msgspec
 from aiohttp import web
 
 from dynafs.errors import NotFound, ReadQuorumLost, RequestInvalid
 from dynafs.files import BucketPolicy, FileName
+from dynafs.files.conditions import Validators, must_send, select_ranges
 from dynafs.files.manifest import CHUNK_ID_SIZE_BYTES, PAGE_CHUNKS, chunk_count
 from dynafs.files.name import check_bucket
+from dynafs.files.ranges import ByteRange
 from dynafs.http.asking import query_of, quorum_of, small_body, whole_number
+from dynafs.http.bodies import json_body
+from dynafs.http.fields import conditions_of
 from dynafs.http.files import QUORUM_QUERY
-from dynafs.http.rendering import json_response, version_json
+from dynafs.http.rendering import json_response, not_modified_response, version_json
 from dynafs.quorum import QuorumPolicy
+from dynafs.replication.chunks import ChunkBytes
 from dynafs.replication.cluster import Replication
 from dynafs.ring import file_hash, partition_of
 from dynafs.ring.shares import fair_shares
 
 POLICY_SIZE_BYTES_MAX = 4096
+POLICY_EXAMPLE = '{"r": 2, "w": 2}'
+_object_decoder = msgspec.json.Decoder(dict[str, object])
 
 
 class InspectionRoutes:
@@ -55,7 +63,8 @@ class InspectionRoutes:
         buckets = self._replication.buckets
         stall_timeout_s = self._replication.settings.http.body_stall_timeout_s
         body = await small_body(request, POLICY_SIZE_BYTES_MAX, stall_timeout_s)
-        asked = {**msgspec.structs.asdict(buckets.default), **_json_object(body)}
+        given = json_body(body or b"{}", _object_decoder, POLICY_EXAMPLE)
+        asked = {**msgspec.structs.asdict(buckets.default), **given}
         try:
             policy = msgspec.convert(asked, BucketPolicy)
         except msgspec.ValidationError as error:
@@ -104,26 +113,26 @@ class InspectionRoutes:
 
     async def chunk(self, request: web.BaseRequest, text: str) -> web.StreamResponse:
         """One chunk's verified bytes, from whichever owner has it."""
-        try:
-            chunk_id = bytes.fromhex(text)
-        except ValueError:
-            chunk_id = b""
-        if len(chunk_id) != CHUNK_ID_SIZE_BYTES:
-            raise RequestInvalid("id", "a chunk's id is 64 hexadecimal digits")
+        chunk_id, now_s = _chunk_id(text), time.time()
         (where,) = await self._replication.inspector.whereabouts([chunk_id])
         if set(where.copies.values()) == {"missing"}:
             raise NotFound("chunk", text)
-        headers = {
+        fields = {
             "Content-Type": "application/octet-stream",
-            "ETag": f'"{text}"',
+            "ETag": f'"{chunk_id.hex()}"',
+            "Accept-Ranges": "bytes",
             "X-Content-Type-Options": "nosniff",
         }
+        current, conditions = Validators(chunk_id.hex()), conditions_of(request.headers)
+        if conditions is not None and not must_send(conditions, current, now_s):
+            return not_modified_response(fields)
         with await self._replication.files.take(self._replication.settings.cluster.chunk_size_bytes):
             cached = self._replication.chunks.read_now(chunk_id)
             body = cached if cached is not None else await self._replication.chunks.look(chunk_id)
             if request.method == "HEAD":
-                return web.Response(headers={**headers, "Content-Length": str(len(body))})
-            response = web.Response(body=bytes(body), headers=headers)
+                return web.Response(headers={**fields, "Content-Length": str(len(body))})
+            ranges = None if conditions is None else select_ranges(conditions, current, len(body), now_s)
+            response = _chunk_response(body, ranges, fields)
             await response.prepare(request)
             await response.write_eof()
             return response
@@ -173,11 +182,23 @@ class InspectionRoutes:
         })  # fmt: skip
 
 
-def _json_object(body: bytes) -> dict[str, object]:
+def _chunk_id(text: str) -> bytes:
     try:
-        return msgspec.json.decode(body or b"{}", type=dict[str, object])
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise RequestInvalid("body", f"use a JSON object: {error}") from None
+        chunk_id = bytes.fromhex(text)
+    except ValueError:
+        chunk_id = b""
+    if len(chunk_id) != CHUNK_ID_SIZE_BYTES or len(text) != 2 * CHUNK_ID_SIZE_BYTES:
+        raise RequestInvalid("id", "a chunk's id is 64 hexadecimal digits")
+    return chunk_id
+
+
+def _chunk_response(body: ChunkBytes, ranges: list[ByteRange] | None, fields: dict[str, str]) -> web.Response:
+    """Return a chunk, or one range of it; several ranges are answered with all of it."""
+    if ranges is None or len(ranges) > 1:
+        return web.Response(body=bytes(body), headers=fields)
+    start, stop = ranges[0]
+    fields["Content-Range"] = f"bytes {start}-{stop - 1}/{len(body)}"
+    return web.Response(status=206, body=bytes(memoryview(body)[start:stop]), headers=fields)
 
 
 def _after_of(cursor: str | None) -> bytes:

@@ -10,8 +10,9 @@ from aiohttp.http_exceptions import HttpProcessingError
 from dynafs.errors import BodyIncomplete, DynafsError, RequestInvalid
 from dynafs.files import FileName
 from dynafs.http.asking import decoded, invite_body, query_of, quorum_of
-from dynafs.http.files import QUORUM_QUERY, content_type_of
+from dynafs.http.files import QUORUM_QUERY
 from dynafs.http.rendering import json_response, receipt_json
+from dynafs.http.upload_headers import content_type_of
 from dynafs.replication.cluster import Replication
 from dynafs.replication.upload import UploadPlan
 

@@ -10,11 +10,14 @@ import msgspec
 from aiohttp import web
 
 from dynafs.files import FileName, Record, Version
+from dynafs.files.version import HEADER_FIELDS
 from dynafs.replication.commit import Receipt
 
 #: Stored files are strangers' bytes: a browser must not run them with the page's rights.
 CONTENT_SECURITY_POLICY = "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:; media-src data:"
 META_PREFIX = "X-Meta-"
+#: What describes the bytes of a body.
+BODY_FIELDS = ("Content-Type", "Content-Encoding", "Content-Language")
 
 
 def json_response(value: object, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
@@ -28,20 +31,34 @@ def _http_date(unix_s: int) -> str:
     return formatdate(unix_s, usegmt=True)
 
 
-def version_headers(version: Version) -> dict[str, str]:
-    """Return the headers that describe a stored file."""
+def version_headers(version: Version, now_s: float) -> dict[str, str]:
+    """Return the headers that describe a stored file. now_s: Unix seconds; no file was changed later than that (RFC
+    9110 section 8.8.2.1), whatever the clock of the node that stamped it says."""
     headers = {
         "Content-Type": version.content_type,
         "ETag": f'"{version.etag}"',
-        "Last-Modified": _http_date(version.stamp.wall_ms // 1000),
+        "Last-Modified": _http_date(min(version.stamp.wall_ms // 1000, int(now_s))),
         "Accept-Ranges": "bytes",
         "X-Dynafs-Version": str(version.stamp),
         "X-Content-Type-Options": "nosniff",
         "Content-Security-Policy": CONTENT_SECURITY_POLICY,
     }
     for name, value in version.metadata.items():
-        headers[META_PREFIX + name] = value
+        headers[name if name in HEADER_FIELDS else META_PREFIX + name] = value
     return headers
+
+
+def not_modified_response(headers: dict[str, str]) -> web.Response:
+    """Return 304 with the headers of the 200, without those that describe a body (RFC 9110 section 15.4.5)."""
+    kept = {name: value for name, value in headers.items() if name not in BODY_FIELDS}
+    return web.Response(status=304, headers=kept)
+
+
+def part_headers(headers: dict[str, str]) -> str:
+    """Return the header lines of one range among several, and take them out of the response's headers: they describe
+    the file, not the multipart body around it."""
+    moved = [f"{name}: {headers.pop(name)}\r\n" for name in BODY_FIELDS if name in headers]
+    return "".join(moved)
 
 
 def version_json(version: Version) -> dict[str, Any]:
@@ -53,7 +70,8 @@ def version_json(version: Version) -> dict[str, Any]:
         "etag": version.etag,
         "content_type": version.content_type,
         "modified_unix_ms": version.stamp.wall_ms,
-        "metadata": version.metadata,
+        "metadata": version.user_metadata,
+        "headers": version.header_fields,
     }
 
 

@@ -7,6 +7,7 @@ from aiohttp import web
 from dynafs.errors import DynafsError, NotFound
 from dynafs.http.asking import decoded, file_name, query_of
 from dynafs.http.error_mapping import error_response
+from dynafs.http.fields import check_fields
 from dynafs.http.files import FileRoutes
 from dynafs.http.inspection import InspectionRoutes
 from dynafs.http.jobs import JobRoutes
@@ -48,6 +49,7 @@ class Router:
 
     async def route(self, request: web.BaseRequest, path: str, query: str) -> web.StreamResponse:
         """Return the response. Raises DynafsError. path and query: raw, still percent-encoded."""
+        check_fields(request.method, request.headers)
         if path.startswith(_FILES):
             return await self._route_files(request, path[len(_FILES) :], query)
         if path.startswith(_BUCKETS):
@@ -86,7 +88,7 @@ class Router:
         if method == "PUT":
             return await self._files.put(request, name, query)
         if method == "DELETE":
-            return await self._files.delete(request, name, query)
+            return await self._files.delete(name, query)
         return self._not_allowed(request, "GET, HEAD, PUT, POST, DELETE")
 
     async def _route_bucket(self, request: web.BaseRequest, bucket: str, query: str) -> web.StreamResponse:
