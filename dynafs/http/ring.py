@@ -10,6 +10,7 @@ from aiohttp import web
 from dynafs.config import split_address
 from dynafs.errors import NodesApart, PlanOutdated, RequestInvalid, RingError
 from dynafs.http.asking import small_body
+from dynafs.http.bodies import json_body
 from dynafs.http.rendering import json_response
 from dynafs.replication.cluster import Replication
 from dynafs.replication.survey import Told
@@ -26,6 +27,10 @@ PENDING_MAX = 1024
 
 class _Commit(msgspec.Struct, forbid_unknown_fields=True):
     hash: str
+
+
+_change_decoder = msgspec.json.Decoder(Change)
+_commit_decoder = msgspec.json.Decoder(_Commit)
 
 
 class RingRoutes:
@@ -46,10 +51,7 @@ class RingRoutes:
         """Stage one more change; answered with the plan."""
         stall_timeout_s = self._replication.settings.http.body_stall_timeout_s
         body = await small_body(request, CHANGE_SIZE_BYTES_MAX, stall_timeout_s)
-        try:
-            change = msgspec.json.decode(body, type=Change)
-        except msgspec.DecodeError as error:
-            raise RequestInvalid("body", f'{error}; for example {{"kind": "leave", "node": "n3"}}') from None
+        change = json_body(body, _change_decoder, '{"kind": "leave", "node": "n3"}')
         change = self._completed(change)
         keeper = self._replication.ring_keeper
         staged = keeper.state.staging(change)
@@ -76,10 +78,7 @@ class RingRoutes:
     async def commit(self, request: web.BaseRequest) -> web.StreamResponse:
         """Begin to move to the ring of a plan, named by its hash; answered with how far that is."""
         body = await small_body(request, CHANGE_SIZE_BYTES_MAX, self._replication.settings.http.body_stall_timeout_s)
-        try:
-            asked = msgspec.json.decode(body, type=_Commit)
-        except msgspec.DecodeError as error:
-            raise RequestInvalid("body", f'{error}; for example {{"hash": "0123456789abcdef"}}') from None
+        asked = json_body(body, _commit_decoder, '{"hash": "0123456789abcdef"}')
         keeper = self._replication.ring_keeper
         state = keeper.state
         if not state.staged:
