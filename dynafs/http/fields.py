@@ -21,7 +21,7 @@ WRITE_METHODS = ("PUT", "POST", "DELETE", "PATCH")
 DIGEST_FIELDS = ("content-digest", "repr-digest", "digest", "content-md5", "x-content-blake3")
 
 #: Fields of one value. Dates of conditions are not among them: a list of dates is no date, and is ignored.
-_SINGLE = frozenset({
+SINGLE_FIELDS = frozenset({
     "authorization", "content-disposition", "content-length", "content-md5", "content-range", "content-type", "expires",
     "host", "if-range", "origin", "range", "transfer-encoding", "x-content-blake3", "x-dynafs-context",
 })  # fmt: skip
@@ -77,7 +77,7 @@ def check_fields(method: str, headers: Headers) -> None:
 def check_single(headers: Headers) -> None:
     """Raise RequestInvalid when a field of one value comes twice. For the headers of a request or a form's part."""
     for name in headers:
-        if name.lower() in _SINGLE and len(headers.getall(name)) > 1:
+        if name.lower() in SINGLE_FIELDS and len(headers.getall(name)) > 1:
             raise RequestInvalid(_title(name), "given twice; it has one value")
 
 

@@ -3,6 +3,8 @@
 from typing import Any
 
 from dynafs import __version__
+from dynafs.files.ranges import RANGE_COUNT_MAX
+from dynafs.files.version import HEADER_FIELDS
 
 
 def _parameter(name: str, where: str, text: str, kind: str = "string") -> dict[str, Any]:
@@ -39,6 +41,28 @@ def _operation(
 
 
 _FILE = [_BUCKET, _PATH, *_QUORUM]
+_CONDITIONS = [
+    _parameter("If-Match", "header", "412 unless it names the ETag"),
+    _parameter("If-Unmodified-Since", "header", "412 when changed after that second"),
+    _parameter("If-None-Match", "header", "304 when it names the ETag"),
+    _parameter("If-Modified-Since", "header", "304 when not changed after that second"),
+]
+_RANGE = [
+    _parameter("Range", "header", f"bytes; at most {RANGE_COUNT_MAX} ranges"),
+    _parameter("If-Range", "header", "the whole unless it names the ETag"),
+]
+_KEPT = [_parameter(name, "header", "comes back with the file") for name in sorted(HEADER_FIELDS)]
+_DIGESTS = [
+    _parameter(name, "header", "digest of the body, checked")
+    for name in ("Content-Digest", "Content-MD5", "Digest", "Repr-Digest", "X-Content-Blake3")
+]
+_READ_ANSWERS = {
+    "200": "contents", "206": "ranges", "304": "not modified", "412": "a condition does not hold",
+    "416": "no byte of the range exists",
+}  # fmt: skip
+_HEAD_ANSWERS = {"200": "headers", "304": "not modified", "412": "a condition does not hold"}
+_VERSION = _parameter("version", "query", "one of several versions that stand side by side")
+_CHUNK = _parameter("id", "path", "64 hexadecimal digits")
 _PAGE = [_parameter("limit", "query", "rows", "integer"), _parameter("cursor", "query", "of the page before")]
 
 DOCUMENT: dict[str, Any] = {
@@ -55,10 +79,20 @@ DOCUMENT: dict[str, Any] = {
             "post": _operation("Upload a form's files", {"201": "stored"}, [_BUCKET, *_QUORUM], "multipart/form-data"),
         },
         "/v1/files/{bucket}/{path}": {
-            "put": _operation("Store a file", {"201": "stored on W owners"}, _FILE, "application/octet-stream"),
-            "get": _operation("Read a file", {"200": "contents", "206": "ranges", "304": "not modified"}, _FILE),
-            "head": _operation("Describe a file", {"200": "headers"}, _FILE),
-            "delete": _operation("Delete a file", {"204": "deleted"}, _FILE),
+            "put": _operation(
+                "Store a file",
+                {"201": "stored on W owners", "422": "not the digest that was announced",
+                 "501": "a condition or coding that is not supported"},
+                [*_FILE, *_KEPT, *_DIGESTS], "application/octet-stream",
+            ),
+            "get": _operation(
+                "Read a file", {**_READ_ANSWERS, "300": "several versions, listed"},
+                [*_FILE, _VERSION, *_CONDITIONS, *_RANGE],
+            ),
+            "head": _operation(
+                "Describe a file", {**_HEAD_ANSWERS, "300": "several versions"}, [*_FILE, _VERSION, *_CONDITIONS]
+            ),
+            "delete": _operation("Delete a file", {"204": "deleted", "501": "a condition is not supported"}, _FILE),
             "post": _operation("Upload a form's files under a prefix", {"201": "stored"}, _FILE, "multipart/form-data"),
         },
         "/v1/buckets/{bucket}": {
@@ -72,7 +106,8 @@ DOCUMENT: dict[str, Any] = {
             "get": _operation("Who holds what of a file, why, and what happens next", {"200": "explanation"}, _FILE)
         },
         "/v1/chunks/{id}": {
-            "get": _operation("One chunk", {"200": "bytes"}, [_parameter("id", "path", "64 hexadecimal digits")])
+            "get": _operation("One chunk", _READ_ANSWERS, [_CHUNK, *_CONDITIONS, *_RANGE]),
+            "head": _operation("Describe a chunk", _HEAD_ANSWERS, [_CHUNK, *_CONDITIONS]),
         },
         "/v1/ring": {"get": _operation("The ring", {"200": "members and shares"}, [])},
         "/v1/ring/locate/{bucket}/{path}": {
