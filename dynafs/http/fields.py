@@ -9,9 +9,10 @@ them; lists are read with `joined`. What changes the meaning of a body or of a w
 
 from typing import NoReturn
 
+from aiohttp import HttpVersion, HttpVersion11, web
 from multidict import CIMultiDict, CIMultiDictProxy
 
-from dynafs.errors import NotSupported, RequestInvalid
+from dynafs.errors import BodyIncomplete, NotSupported, RequestInvalid
 from dynafs.files.conditions import Conditions
 
 Headers = CIMultiDictProxy[str] | CIMultiDict[str]
@@ -54,20 +55,22 @@ def conditions_of(headers: Headers) -> Conditions | None:
     )  # fmt: skip
 
 
-def check_fields(method: str, headers: Headers) -> None:
+def check_fields(request: web.BaseRequest) -> None:
     """Raise RequestInvalid for what is malformed, NotSupported for what would change the meaning of the request.
 
     Writes with conditions: they would not be atomic, and half a promise is worse than none. Content-Range on a write:
-    RFC 9110 section 14.5. Transfer codings but chunked: RFC 9112 section 6.1.
+    RFC 9110 section 14.5. Transfer codings but chunked, or any in HTTP/1.0, raise BodyIncomplete or NotSupported: RFC
+    9112 section 6.1.
     """
+    headers = request.headers
     names = {name.lower() for name in headers}
     if len(names) != len(headers):
         check_single(headers)
     if not names.isdisjoint(_METHOD_OVERRIDES):
         _refuse(names & _METHOD_OVERRIDES, "send the method itself; it is not overridden")
-    if "transfer-encoding" in names and headers["Transfer-Encoding"].lower() != "chunked":
-        raise NotSupported("Transfer-Encoding: only chunked is understood", field="Transfer-Encoding")
-    if method in WRITE_METHODS:
+    if "transfer-encoding" in names:
+        _check_transfer_coding(headers["Transfer-Encoding"], request.version)
+    if request.method in WRITE_METHODS:
         if not names.isdisjoint(_REFUSED_ON_WRITES):
             _refuse_write(names)
         if "trailer" in names and (late := [n for n in items_of(headers, "Trailer") if n.lower() in DIGEST_FIELDS]):
@@ -79,6 +82,14 @@ def check_single(headers: Headers) -> None:
     for name in headers:
         if name.lower() in SINGLE_FIELDS and len(headers.getall(name)) > 1:
             raise RequestInvalid(_title(name), "given twice; it has one value")
+
+
+def _check_transfer_coding(value: str, version: HttpVersion) -> None:
+    if value.lower() != "chunked":
+        raise NotSupported("Transfer-Encoding: only chunked is understood", field="Transfer-Encoding")
+    if version < HttpVersion11:
+        # Where the body ends is uncertain: a proxy in between may have found its end by other rules.
+        raise BodyIncomplete("HTTP/1.0 has no Transfer-Encoding", field="Transfer-Encoding")
 
 
 def _refuse_write(names: set[str]) -> NoReturn:

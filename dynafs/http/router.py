@@ -49,7 +49,7 @@ class Router:
 
     async def route(self, request: web.BaseRequest, path: str, query: str) -> web.StreamResponse:
         """Return the response. Raises DynafsError. path and query: raw, still percent-encoded."""
-        check_fields(request.method, request.headers)
+        check_fields(request)
         if path.startswith(_FILES):
             return await self._route_files(request, path[len(_FILES) :], query)
         if path.startswith(_BUCKETS):

@@ -73,3 +73,11 @@ def test_delete_is_no_sibling_of_a_file_to_readers(is_first: bool) -> None:
     tombstone = Version(Stamp(2 * is_first, "n2"), VersionKind.TOMBSTONE, keeps_both=True)
     record = EMPTY.with_sibling(version(1, "n1"), {}).with_sibling(tombstone, {})
     assert [one.etag for one in record.files] == ["1n1"]
+
+
+def test_header_fields_are_apart_from_metadata() -> None:
+    """Both are kept in one mapping, so that records of older versions keep their bytes; names tell them apart."""
+    kept = {"content-encoding": "mine", "Content-Encoding": "gzip", "expires": "never", "Expires": "0"}
+    one = Version(Stamp(1, "n1"), VersionKind.FILE, metadata=kept)
+    assert one.user_metadata == {"content-encoding": "mine", "expires": "never"}
+    assert one.header_fields == {"Content-Encoding": "gzip", "Expires": "0"}

@@ -22,10 +22,12 @@ class Answer(NamedTuple):
         return found[0].decode() if found else None
 
 
-async def ask(port: int, method: str, path: str | bytes, *fields: Field, body: bytes | None = None) -> Answer:
+async def ask(
+    port: int, method: str, path: str | bytes, *fields: Field, body: bytes | None = None, version: str = "1.1"
+) -> Answer:
     """Send one request on a connection of its own; a body gets its Content-Length unless a transfer coding is given."""
     target = path if isinstance(path, bytes) else path.encode()
-    lines = [b"%s %s HTTP/1.1" % (method.encode(), target), b"Host: 127.0.0.1", b"Connection: close"]
+    lines = [b"%s %s HTTP/%s" % (method.encode(), target, version.encode()), b"Host: 127.0.0.1", b"Connection: close"]
     lines += [b"%s: %s" % (name.encode(), v if isinstance(v, bytes) else v.encode()) for name, v in fields]
     if body is not None and not any(name.lower() == "transfer-encoding" for name, _ in fields):
         lines.append(b"Content-Length: %d" % len(body))

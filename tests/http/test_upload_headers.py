@@ -3,12 +3,19 @@
 import base64
 import hashlib
 import json
+import unicodedata
 import zlib
 
+import pytest
 from aiohttp import ClientSession
+from hypothesis import given
+from hypothesis import strategies as st
+from multidict import CIMultiDict
 from raw_http import Field, ask
 
 from dynafs.client import DynafsClient
+from dynafs.errors import RequestInvalid
+from dynafs.http.upload_headers import metadata_of
 
 PATH = "/v1/files/demo/f"
 KEPT = {
@@ -91,6 +98,18 @@ async def test_metadata_is_any_printable_text(cluster) -> None:
             assert answer.values("Content-Disposition") == [f'inline; filename="{text}"'.encode()]
         told = json.loads((await ask(port, "GET", "/v1/metadata/demo/f")).body)
         assert told["metadata"] == {"text": text}
+
+
+@given(st.text(st.characters(), min_size=1).filter(lambda text: text == text.strip(" \t")))
+def test_metadata_takes_what_is_no_control_character(text: str) -> None:
+    """Every other character of Unicode is kept as it is; what is refused is named."""
+    headers = CIMultiDict({"X-Meta-A": text, "Cache-Control": text})
+    if any(unicodedata.category(one) in ("Cc", "Cs", "Zl", "Zp") for one in text):
+        with pytest.raises(RequestInvalid) as caught:
+            metadata_of(headers)
+        assert caught.value.evidence["field"] == "X-Meta-a"
+    else:
+        assert metadata_of(headers) == {"a": text, "Cache-Control": text}
 
 
 async def test_values_that_cannot_be_kept_are_refused(cluster) -> None:
@@ -206,6 +225,15 @@ async def test_body_that_would_mean_something_else_is_refused(cluster) -> None:
         assert await is_stored(cluster, path) == (statuses == (201,))
         if statuses == (201,):
             assert (await ask(cluster.http_ports["n1"], "GET", path)).body == b"body"
+
+
+async def test_old_http_has_no_transfer_codings(cluster) -> None:
+    """Its framing is uncertain: 400, the connection ends, and nothing is stored (RFC 9112 section 6.1)."""
+    fields = [("Transfer-Encoding", "chunked"), ("Connection", "keep-alive")]
+    answer = await ask(cluster.http_ports["n1"], "PUT", PATH, *fields, body=CHUNKED, version="1.0")
+    assert (answer.status, answer.value("Connection")) == (400, None)
+    assert not await is_stored(cluster)
+    assert (await ask(cluster.http_ports["n1"], "PUT", PATH, body=b"body", version="1.0")).status == 201
 
 
 DIGESTS: list[tuple[list[Field], int]] = [
