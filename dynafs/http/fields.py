@@ -72,7 +72,7 @@ def check_fields(request: web.BaseRequest) -> None:
         _check_transfer_coding(headers["Transfer-Encoding"], request.version)
     if request.method in WRITE_METHODS:
         if not names.isdisjoint(_REFUSED_ON_WRITES):
-            _refuse_write(names)
+            check_write_fields(headers)
         if "trailer" in names and (late := [n for n in items_of(headers, "Trailer") if n.lower() in DIGEST_FIELDS]):
             raise NotSupported(f"{late[0]} is not checked as a trailer; send it in the header", field="Trailer")
 
@@ -84,20 +84,24 @@ def check_single(headers: Headers) -> None:
             raise RequestInvalid(_title(name), "given twice; it has one value")
 
 
+def check_write_fields(headers: Headers) -> None:
+    """Raise RequestInvalid or NotSupported for fields that would make a write another one than is carried out. For the
+    headers of a request or a form's part."""
+    names = {name.lower() for name in headers}
+    if "content-range" in names:
+        raise RequestInvalid("Content-Range", "a part of a file cannot be written; send the whole file without it")
+    if not names.isdisjoint(_WRITE_CONDITIONS):
+        _refuse(names & _WRITE_CONDITIONS, "on writes it is not supported: it could not be kept atomic")
+    if not names.isdisjoint(_FOREIGN):
+        _refuse(names & _FOREIGN, "this is no S3 gateway; send the plain contents of the file")
+
+
 def _check_transfer_coding(value: str, version: HttpVersion) -> None:
     if value.lower() != "chunked":
         raise NotSupported("Transfer-Encoding: only chunked is understood", field="Transfer-Encoding")
     if version < HttpVersion11:
         # Where the body ends is uncertain: a proxy in between may have found its end by other rules.
         raise BodyIncomplete("HTTP/1.0 has no Transfer-Encoding", field="Transfer-Encoding")
-
-
-def _refuse_write(names: set[str]) -> NoReturn:
-    if "content-range" in names:
-        raise RequestInvalid("Content-Range", "a part of a file cannot be written; send the whole file without it")
-    if not names.isdisjoint(_WRITE_CONDITIONS):
-        _refuse(names & _WRITE_CONDITIONS, "on writes it is not supported: it could not be kept atomic")
-    _refuse(names & _FOREIGN, "this is no S3 gateway; send the plain contents of the file")
 
 
 def _refuse(names: set[str], why: str) -> NoReturn:

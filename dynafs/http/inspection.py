@@ -19,7 +19,6 @@ from dynafs.http.fields import conditions_of
 from dynafs.http.files import QUORUM_QUERY
 from dynafs.http.rendering import json_response, not_modified_response, version_json
 from dynafs.quorum import QuorumPolicy
-from dynafs.replication.chunks import ChunkBytes
 from dynafs.replication.cluster import Replication
 from dynafs.ring import file_hash, partition_of
 from dynafs.ring.shares import fair_shares
@@ -112,7 +111,7 @@ class InspectionRoutes:
         return json_response({"seen_by": replication.settings.node.name, **msgspec.to_builtins(told)})
 
     async def chunk(self, request: web.BaseRequest, text: str) -> web.StreamResponse:
-        """One chunk's verified bytes, from whichever owner has it."""
+        """One chunk's verified bytes, or one range of them, from whichever owner has it."""
         chunk_id, now_s = _chunk_id(text), time.time()
         (where,) = await self._replication.inspector.whereabouts([chunk_id])
         if set(where.copies.values()) == {"missing"}:
@@ -132,7 +131,12 @@ class InspectionRoutes:
             if request.method == "HEAD":
                 return web.Response(headers={**fields, "Content-Length": str(len(body))})
             ranges = None if conditions is None else select_ranges(conditions, current, len(body), now_s)
-            response = _chunk_response(body, ranges, fields)
+            status, part = 200, ByteRange(0, len(body))
+            if ranges is not None and len(ranges) == 1:
+                status, part = 206, ranges[0]
+                fields["Content-Range"] = f"bytes {part.start}-{part.stop - 1}/{len(body)}"
+            data = bytes(memoryview(body)[part.start : part.stop])
+            response = web.Response(status=status, body=data, headers=fields)
             await response.prepare(request)
             await response.write_eof()
             return response
@@ -190,15 +194,6 @@ def _chunk_id(text: str) -> bytes:
     if len(chunk_id) != CHUNK_ID_SIZE_BYTES or len(text) != 2 * CHUNK_ID_SIZE_BYTES:
         raise RequestInvalid("id", "a chunk's id is 64 hexadecimal digits")
     return chunk_id
-
-
-def _chunk_response(body: ChunkBytes, ranges: list[ByteRange] | None, fields: dict[str, str]) -> web.Response:
-    """Return a chunk, or one range of it; several ranges are answered with all of it."""
-    if ranges is None or len(ranges) > 1:
-        return web.Response(body=bytes(body), headers=fields)
-    start, stop = ranges[0]
-    fields["Content-Range"] = f"bytes {start}-{stop - 1}/{len(body)}"
-    return web.Response(status=206, body=bytes(memoryview(body)[start:stop]), headers=fields)
 
 
 def _after_of(cursor: str | None) -> bytes:

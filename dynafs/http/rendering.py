@@ -1,6 +1,7 @@
 """What responses look like: versions as headers and JSON."""
 
 import base64
+from collections.abc import MutableMapping
 from email.utils import formatdate
 from functools import lru_cache
 from typing import Any
@@ -54,7 +55,7 @@ def not_modified_response(headers: dict[str, str]) -> web.Response:
     return web.Response(status=304, headers=kept)
 
 
-def part_headers(headers: dict[str, str]) -> str:
+def part_headers(headers: MutableMapping[str, str]) -> str:
     """Return the header lines of one range among several, and take them out of the response's headers: they describe
     the file, not the multipart body around it."""
     moved = [f"{name}: {headers.pop(name)}\r\n" for name in BODY_FIELDS if name in headers]

@@ -13,8 +13,13 @@ from hypothesis import strategies as st
 from multidict import CIMultiDict
 from raw_http import Field, ask
 
+from dynafs.causality import Stamp
+from dynafs.causality.stamp import hybrid_time
 from dynafs.client import DynafsClient
-from dynafs.errors import RequestInvalid
+from dynafs.errors import NotSupported, RequestInvalid
+from dynafs.files import Version, VersionKind
+from dynafs.http.fields import check_single, check_write_fields
+from dynafs.http.rendering import version_headers
 from dynafs.http.upload_headers import metadata_of
 
 PATH = "/v1/files/demo/f"
@@ -261,3 +266,22 @@ async def test_digests_of_the_body(cluster) -> None:
         answer = await ask(cluster.http_ports["n1"], "PUT", path, *fields, body=b"body")
         assert answer.status == status, (fields, answer.body)
         assert await is_stored(cluster, path) == (status == 201)
+
+
+def test_file_is_never_changed_later_than_now() -> None:
+    """A version that a node with a fast clock stamped has the date of the answer (RFC 9110 section 8.8.2.1)."""
+    ahead = Version(Stamp(hybrid_time(2_000_000_000_000), "n1"), VersionKind.FILE)
+    assert version_headers(ahead, 1_000_000_000.9)["Last-Modified"] == "Sun, 09 Sep 2001 01:46:40 GMT"
+    assert version_headers(ahead, 2_000_000_001.0)["Last-Modified"] == "Wed, 18 May 2033 03:33:20 GMT"
+
+
+@pytest.mark.parametrize("name", ["If-Match", "If-None-Match", "If-Unmodified-Since", "X-Amz-Copy-Source"])
+def test_headers_of_a_form_part_are_checked_like_those_of_a_request(name: str) -> None:
+    """Each part is a write of its own."""
+    with pytest.raises(NotSupported):
+        check_write_fields(CIMultiDict({name: "*"}))
+    with pytest.raises(RequestInvalid):
+        check_write_fields(CIMultiDict({"Content-Range": "bytes 0-1/2"}))
+    with pytest.raises(RequestInvalid):
+        check_single(CIMultiDict([("Content-Type", "a"), ("content-type", "a")]))
+    check_write_fields(CIMultiDict({"If-Modified-Since": "*", "Range": "bytes=0-1"}))
