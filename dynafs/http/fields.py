@@ -1,7 +1,7 @@
 """Header fields: one value or one list, and what must not be ignored.
 
 Problem: a field may come in several lines, and a field that changes what a request means must not be dropped in
-silence: whoever sent it takes the answer for a yes.
+silence: its sender takes the answer for a yes.
 
 Rule: fields of one value that come twice are refused for every request in one place, so that `headers.get` is right for
 them; lists are read with `joined`. What changes the meaning of a body or of a write and is not offered is refused.

@@ -101,8 +101,8 @@ async def test_metadata_is_any_printable_text(cluster) -> None:
             answer = await ask(port, method, PATH)
             assert answer.values("X-Meta-Text") == [text.encode()]
             assert answer.values("Content-Disposition") == [f'inline; filename="{text}"'.encode()]
-        told = json.loads((await ask(port, "GET", "/v1/metadata/demo/f")).body)
-        assert told["metadata"] == {"text": text}
+        found = json.loads((await ask(port, "GET", "/v1/metadata/demo/f")).body)
+        assert found["metadata"] == {"text": text}
 
 
 @given(st.text(st.characters(), min_size=1).filter(lambda text: text == text.strip(" \t")))
@@ -169,7 +169,7 @@ SINGLE = ("Authorization", "Content-Type", "Content-MD5", "X-Content-Blake3", "R
 
 
 async def test_fields_of_one_value_come_once(cluster) -> None:
-    """Which of two is meant cannot be told, even when they are equal."""
+    """No rule says which of two counts, even when they are equal."""
     for name in SINGLE:
         value = {"Content-MD5": MD5, "Origin": "http://127.0.0.1"}.get(name, "a")
         for method, path in (("PUT", PATH), ("GET", PATH), ("GET", "/v1/ring"), ("POST", "/v1/ring/clear")):
