@@ -92,8 +92,8 @@ class StoredChunk(NamedTuple):
     segment: int
 
 
-class Store(Protocol):
-    """One node's disk. Futures resolve when the bytes are durable; they fail with StoreError."""
+class Records(Protocol):
+    """The file records of one node."""
 
     def read_record(self, key: bytes) -> bytes:
         """Return the durable record bytes, empty when there are none."""
@@ -106,6 +106,62 @@ class Store(Protocol):
     def put_record(self, key: bytes, data: bytes, hint: Hint | None = None) -> Future[None]:
         """Replace the record, by nothing when data is empty. hint: to be kept with it."""
         ...
+
+    async def list_records(self, bucket: str, prefix: str, delimiter: str, after: bytes, limit: int) -> RecordPage:
+        """Return durable records in path order, skipping behind the first file of each common prefix."""
+        ...
+
+    async def scan_records(self, after: bytes, limit: int) -> RecordScan:
+        """Return records of all buckets in key order, behind a key."""
+        ...
+
+
+class Hints(Protocol):
+    """What one node keeps for others."""
+
+    def put_hint(self, hint: Hint) -> Future[None]:
+        """Keep a hint for something that is here already."""
+        ...
+
+    def remove_hint(self, hint: Hint) -> Future[None]:
+        """Forget a hint."""
+        ...
+
+    def has_hint(self, hint: Hint) -> bool:
+        """Return whether a hint for the same target and thing is kept, durable or not."""
+        ...
+
+    async def scan_hints(self, target: str, after: Hint | None, limit: int) -> list[Hint]:
+        """Return the hints for a node in their order, behind one of them."""
+        ...
+
+    async def hint_targets(self) -> list[str]:
+        """Return the nodes for which there are hints."""
+        ...
+
+
+class Facts(Protocol):
+    """What one node keeps of itself."""
+
+    def fact(self, name: str) -> bytes | None:
+        """Return something the node knows of itself."""
+        ...
+
+    def put_fact(self, name: str, value: bytes) -> Future[None]:
+        """Remember something of the node itself."""
+        ...
+
+    def clock_ceiling(self) -> int:
+        """Return the durable ceiling of the hybrid clock, 0 when there is none."""
+        ...
+
+    def put_clock_ceiling(self, ceiling: int) -> Future[None]:
+        """Remember the hybrid clock's ceiling."""
+        ...
+
+
+class Chunks(Protocol):
+    """The chunks of one node."""
 
     def put_chunk(
         self,
@@ -136,41 +192,13 @@ class Store(Protocol):
         """Return a chunk's size by the index, 0 when it is not here."""
         ...
 
-    async def list_records(self, bucket: str, prefix: str, delimiter: str, after: bytes, limit: int) -> RecordPage:
-        """Return durable records in path order, skipping behind the first file of each common prefix."""
-        ...
-
-    async def scan_records(self, after: bytes, limit: int) -> RecordScan:
-        """Return records of all buckets in key order, behind a key."""
-        ...
-
-    async def tree_sums(self, kind: str, firsts: Sequence[int], span: int) -> list[bytes]:
-        """Return 16 bytes for each range of `span` leaves from these on, ascending: what is held there.
-
-        kind: "records" or "chunks". Two stores that hold the same in a range have the same sum.
-        """
-        ...
-
-    async def scan_leaves(
-        self, kind: str, leaves: Sequence[int], after: bytes, limit: int
-    ) -> list[tuple[bytes, bytes]]:
-        """Return what leaves, ascending, stand for: (key, digest) of records, or (chunk id, nothing).
-
-        In the first of them: behind an item.
-        """
-        ...
-
-    def listed_digest(self, key: bytes) -> bytes:
-        """Return by which digest the trees know a record, empty when they do not."""
-        ...
-
-    def recount_branch(self, kind: str, branch: int) -> Future[None]:
-        """Make a branch of a tree, and the leaves under it, what is held."""
-        ...
-
     async def scan_chunks(self, after: bytes, limit: int) -> list[StoredChunk]:
         """Return what is here, in the order of ids, behind an id."""
         ...
+
+
+class References(Protocol):
+    """Which uploads use the chunks of one node."""
 
     async def scan_references(self, after: bytes, limit: int) -> list[Reference]:
         """Return references in the order of chunk and upload ids, behind such a pair."""
@@ -200,29 +228,9 @@ class Store(Protocol):
         """Remove a reference unless it was confirmed or released since, and with a chunk's last one the chunk."""
         ...
 
-    def put_hint(self, hint: Hint) -> Future[None]:
-        """Keep a hint for something that is here already."""
-        ...
 
-    def remove_hint(self, hint: Hint) -> Future[None]:
-        """Forget a hint."""
-        ...
-
-    def has_hint(self, hint: Hint) -> bool:
-        """Return whether a hint for the same target and thing is kept, durable or not."""
-        ...
-
-    async def scan_hints(self, target: str, after: Hint | None, limit: int) -> list[Hint]:
-        """Return the hints for a node in their order, behind one of them."""
-        ...
-
-    async def hint_targets(self) -> list[str]:
-        """Return the nodes for which there are hints."""
-        ...
-
-    def check_room(self, *, is_for_others: bool = False) -> None:
-        """Raise StoreFull when there is no room for new contents. is_for_others: or for what other nodes own."""
-        ...
+class Segments(Protocol):
+    """The files in which chunks lie."""
 
     def segment_sizes(self) -> dict[int, int]:
         """Return {segment: its size in bytes}, the one being written included."""
@@ -244,20 +252,40 @@ class Store(Protocol):
         """Remove a sealed segment from which everything has moved."""
         ...
 
-    def fact(self, name: str) -> bytes | None:
-        """Return something the node knows of itself."""
+
+class Trees(Protocol):
+    """Checksums over records and over chunks, by which nodes compare what they store."""
+
+    async def tree_sums(self, kind: str, firsts: Sequence[int], span: int) -> list[bytes]:
+        """Return 16 bytes for each range of `span` leaves from these on, ascending: what is held there.
+
+        kind: "records" or "chunks". Two stores that hold the same in a range have the same sum.
+        """
         ...
 
-    def put_fact(self, name: str, value: bytes) -> Future[None]:
-        """Remember something of the node itself."""
+    async def scan_leaves(
+        self, kind: str, leaves: Sequence[int], after: bytes, limit: int
+    ) -> list[tuple[bytes, bytes]]:
+        """Return what leaves, ascending, stand for: (key, digest) of records, or (chunk id, nothing).
+
+        In the first of them: behind an item.
+        """
         ...
 
-    def clock_ceiling(self) -> int:
-        """Return the durable ceiling of the hybrid clock, 0 when there is none."""
+    def listed_digest(self, key: bytes) -> bytes:
+        """Return by which digest the trees know a record, empty when they do not."""
         ...
 
-    def put_clock_ceiling(self, ceiling: int) -> Future[None]:
-        """Remember the hybrid clock's ceiling."""
+    def recount_branch(self, kind: str, branch: int) -> Future[None]:
+        """Make a branch of a tree, and the leaves under it, what is held."""
+        ...
+
+
+class Store(Records, Hints, Facts, Chunks, References, Segments, Trees, Protocol):
+    """One node's disk. Futures resolve when the bytes are durable; they fail with StoreError."""
+
+    def check_room(self, *, is_for_others: bool = False) -> None:
+        """Raise StoreFull when there is no room for new contents. is_for_others: or for what other nodes own."""
         ...
 
 

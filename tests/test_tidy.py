@@ -60,6 +60,32 @@ def test_clock_and_chance_are_handed_in() -> None:
             assert not banned.search(path.read_text()), name
 
 
+def test_no_class_assigns_an_attribute_of_another_one_it_is_composed_of() -> None:
+    """Where classes inherit from each other, each attribute is assigned by one of them: none is shared by accident."""
+    classes = {
+        node.name: node for path in PRODUCT for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ClassDef)
+    }  # fmt: skip
+
+    def family(name: str) -> set[str]:
+        above = [base.id for base in classes[name].bases if isinstance(base, ast.Name) and base.id in classes]
+        return {name}.union(*map(family, above))
+
+    for name in classes:
+        owners: dict[str, str] = {}
+        for one in sorted(family(name)):
+            for attribute in _assigned_attributes(classes[one]):
+                assert owners.setdefault(attribute, one) == one, f"{name}: {attribute} of {owners[attribute]} and {one}"
+
+
+def _assigned_attributes(one: ast.ClassDef) -> set[str]:
+    return {
+        node.attr for node in ast.walk(one)
+        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store)
+        and isinstance(node.value, ast.Name) and node.value.id == "self"
+    }  # fmt: skip
+
+
 def test_every_event_is_in_the_catalogue_and_every_listed_one_is_used() -> None:
     """An operator can look up each event, and none is a leftover."""
     used = set()

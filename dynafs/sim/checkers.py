@@ -320,7 +320,7 @@ def leftovers(world: World, name: str) -> str:
     found = {
         "tasks": sorted(name for name in tasks if name not in FOR_EVER),
         "calls": node.peers.open_count,
-        "unwritten records": node.store.unwritten_count,
+        "unwritten records": node.store.records.unwritten_count,
         "bytes of uploads": node.replication.seats.held_bytes + node.replication.sending.held_bytes,
         "bytes of downloads": node.replication.downloads.held_bytes,
     }

@@ -28,9 +28,9 @@ from dynafs.ring.agreement import Acceptor, Proposal
 from dynafs.ring.view import RingView
 from dynafs.sim.ring_plants import RING_PLANTS
 from dynafs.storage.chunk_batch import ChunkBatch, ChunkWrite, MoveChunk
-from dynafs.storage.chunks import ChunkStore
+from dynafs.storage.chunks import ChunkTable
 from dynafs.storage.disk import ChunkPlace
-from dynafs.storage.local import LocalStore
+from dynafs.storage.records import RecordTable
 from dynafs.storage.segments import SegmentFiles
 from dynafs.storage.trees import TreeWrites
 from dynafs.wire.messages import CommitVersion, ReadChunk, StoreRecord
@@ -59,7 +59,7 @@ async def _stamp_from_the_clock(self: StampSource, above: int) -> Stamp:  # noqa
     return await _next(self, above=0)
 
 
-def _believe_the_disk(self: LocalStore, chunk_id: bytes, place: ChunkPlace, body: bytearray) -> bytearray:  # noqa: ARG001
+def _believe_the_disk(self: ChunkTable, chunk_id: bytes, place: ChunkPlace, body: bytearray) -> bytearray:  # noqa: ARG001
     """Serve whatever was read."""
     return body
 
@@ -168,10 +168,10 @@ def _replace_everything(self: Record, version: Version, seen: Context) -> Record
     return Record.of(join(self.context, seen), [version])
 
 
-_commit_chunks = ChunkStore._commit_chunks  # noqa: SLF001
+_commit_chunks = ChunkTable._commit_chunks  # noqa: SLF001
 
 
-def _move_without_sync(self: ChunkStore, writes: Sequence[ChunkWrite]) -> None:
+def _move_without_sync(self: ChunkTable, writes: Sequence[ChunkWrite]) -> None:
     """Take what was written anew for durable."""
     has_moves = any(isinstance(write, MoveChunk) for write in writes)
     if has_moves:
@@ -206,7 +206,7 @@ def _take_less_than_half(self: Proposal, nodes: set[str]) -> bool:
 
 #: {name: [(class, method, its replacement)]}
 PLANTS: dict[str, list[tuple[type, str, Callable[..., Any]]]] = {
-    "ack-before-fsync": [(SegmentFiles, "sync", _sync_nothing), (LocalStore, "_sync_index", _sync_nothing)],
+    "ack-before-fsync": [(SegmentFiles, "sync", _sync_nothing), (RecordTable, "_sync_index", _sync_nothing)],
     "one-node-counted-twice": [(QuorumWrite, "add_ack", _count_twice)],
     "read-without-repair": [(RecordReader, "_repair_now", _repair_nothing)],
     "stamp-not-raised": [(StampSource, "next", _stamp_from_the_clock)],
@@ -230,13 +230,13 @@ PLANTS: dict[str, list[tuple[type, str, Callable[..., Any]]]] = {
         (Reaper, "_objections", _object_only_when_asked),
     ],
     "tombstone-reaped-early": [(Reaper, "reap", _reap_at_once), (Reaper, "serve", _serve_at_once)],
-    "source-removed-unsynced": [(ChunkStore, "_commit_chunks", _move_without_sync)],
+    "source-removed-unsynced": [(ChunkTable, "_commit_chunks", _move_without_sync)],
     "vote-forgotten": [(RingKeeper, "__init__", _forget_votes)],
     "minority-decides": [(Proposal, "_is_majority", _take_less_than_half)],
     "leaf-not-updated": [(TreeWrites, "_xor", _forget_some_leaves)],
     "fallback-counted-for-strong": [(WriteRun, "_stand_in_for", _count_stand_ins)],
     "sibling-replaced-unseen": [(Record, "with_sibling", _replace_everything)],
-    "hash-not-verified": [(LocalStore, "_verified", _believe_the_disk), (_ChunkRace, "_read_at", _believe_everybody)],
+    "hash-not-verified": [(ChunkTable, "_verified", _believe_the_disk), (_ChunkRace, "_read_at", _believe_everybody)],
     **RING_PLANTS,
 }
 

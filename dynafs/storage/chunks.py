@@ -1,4 +1,4 @@
-"""Chunks: the half of the store whose bytes lie in segments."""
+"""Chunks, whose bytes lie in segments, and the references to them."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -36,8 +36,8 @@ from dynafs.wire.segments import chunk_id_of, encode_entry_header
 log = get_logger()
 
 
-class ChunkStore:
-    """Chunks of one node and the references to them."""
+class ChunkTable:
+    """Chunks of one node and the references to them, written by a commit lane with tree sums of its own."""
 
     def __init__(
         self,
@@ -204,7 +204,7 @@ class ChunkStore:
         noted = (msgspec.msgpack.decode(value) for _, value in self._index.scan("quarantine", b""))
         return {ChunkPlace(*one["place"]).segment for one in noted}
 
-    def recount_chunks(self, branch: int) -> asyncio.Future[None]:
+    def recount_branch(self, branch: int) -> asyncio.Future[None]:
         """Count a branch of the chunks' tree again."""
         return self._submit(Recount(b"", self._loop.create_future(), branch))
 
@@ -228,7 +228,7 @@ class ChunkStore:
         """Remove a sealed segment from which everything has moved."""
         return self._submit(RemoveSegment(b"", self._loop.create_future(), segment))
 
-    async def close_chunks(self) -> None:
+    async def close(self) -> None:
         """Commit what is queued and close the segments."""
         await self._chunks.close()
         self._segments.close()

@@ -1,19 +1,18 @@
-"""Records and the node's own facts: the half of the store that lives in the index alone."""
+"""Records, hints and the node's own facts: what lives in the index alone."""
 
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import chain, islice
 
 from dynafs.errors import DynafsError
 from dynafs.ports import Hint, RecordPage, RecordScan
 from dynafs.storage.commit import CommitLane
-from dynafs.storage.disk import Disk, Index
+from dynafs.storage.disk import Disk
 from dynafs.storage.hints import encode_hint, hint_row
 from dynafs.storage.listing import hint_targets, list_records, scan_hints, scan_records
 from dynafs.storage.marks import DiskMarks
-from dynafs.storage.trees import RECORDS, KnownSums, TreeWrites, leaf_rows, listed_digest, tree_sums
+from dynafs.storage.trees import RECORDS, KnownSums, TreeWrites
 
 _CEILING_KEY = b"clock_ceiling"
 #: Least time between two syncs of records. Under load a sync then serves twice as many writers, which gave a cluster
@@ -43,8 +42,8 @@ class _PutValue:
         return len(self.data)
 
 
-class RecordStore:
-    """Records and facts of one node."""
+class RecordTable:
+    """Records, hints and facts of one node, written by a commit lane with tree sums of its own."""
 
     def __init__(self, disk: Disk, marks: DiskMarks, *, is_synced: bool) -> None:
         self._disk, self._index, self._marks, self._is_synced = disk, disk.index, marks, is_synced
@@ -217,34 +216,14 @@ class RecordStore:
         """Return records of all buckets in key order, behind a key."""
         return await self._disk.read(scan_records, self._index, after, limit)
 
-    async def tree_sums(self, kind: str, firsts: Sequence[int], span: int) -> list[bytes]:
-        """Return 16 bytes for each range of `span` leaves from these on, ascending: what is held there."""
-        return await self._disk.read(tree_sums, self._index, kind, firsts, span)
-
-    async def scan_leaves(
-        self, kind: str, leaves: Sequence[int], after: bytes, limit: int
-    ) -> list[tuple[bytes, bytes]]:
-        """Return what leaves, ascending, stand for, in the first of them behind an item: (key, digest) of records, or
-        (chunk id, nothing)."""
-        return await self._disk.read(_leaves_page, self._index, kind, leaves, after, limit)
-
-    def listed_digest(self, key: bytes) -> bytes:
-        """Return by which digest the trees know a record, empty when they do not."""
-        return listed_digest(self._index, key)
-
-    def recount_records(self, branch: int) -> asyncio.Future[None]:
+    def recount_branch(self, branch: int) -> asyncio.Future[None]:
         """Count a branch of the records' tree again."""
         write = _PutValue("trees", b"", b"", self._loop.create_future(), branch=branch)
         self._values.submit(write)
         return write.future
 
-    async def close_records(self) -> None:
+    async def close(self) -> None:
         """Commit what is queued."""
         if self._resync is not None:
             self._resync.cancel()
         await self._values.close()
-
-
-def _leaves_page(index: Index, kind: str, leaves: Sequence[int], after: bytes, limit: int) -> list[tuple[bytes, bytes]]:
-    rows = (leaf_rows(index, kind, leaf, after if leaf == leaves[0] else b"") for leaf in leaves)
-    return list(islice(chain.from_iterable(rows), limit))

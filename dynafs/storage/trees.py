@@ -7,7 +7,7 @@ ring's partition count; its root is the XOR of them.
 """
 
 from collections.abc import Generator, Iterable, Iterator, Sequence
-from itertools import takewhile
+from itertools import chain, islice, takewhile
 
 from blake3 import blake3
 
@@ -157,6 +157,12 @@ def leaf_rows(index: Index, kind: str, leaf: int, after: bytes) -> Iterator[tupl
     start = _listing_row(after) + b"\0" if after else prefix
     for row, digest in takewhile(lambda row: row[0].startswith(prefix), index.scan("by_partition", start)):
         yield row[_PLACE_SIZE_BYTES:], digest
+
+
+def leaves_page(index: Index, kind: str, leaves: Sequence[int], after: bytes, limit: int) -> list[tuple[bytes, bytes]]:
+    """Return up to `limit` of what leaves, ascending, stand for; in the first of them behind an item."""
+    rows = (leaf_rows(index, kind, leaf, after if leaf == leaves[0] else b"") for leaf in leaves)
+    return list(islice(chain.from_iterable(rows), limit))
 
 
 def listed_digest(index: Index, key: bytes) -> bytes:

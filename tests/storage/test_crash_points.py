@@ -146,7 +146,7 @@ def test_failed_sync_of_a_record_is_not_shown_until_it_is_durable() -> None:
         assert store.latest_record(b"k") == b"new"
         await asyncio.sleep(5)
         assert store.read_record(b"k") == store.latest_record(b"k") == b"new"
-        assert store.unwritten_count == 0
+        assert store.records.unwritten_count == 0
         machine.life.end()
         machine.platter.cut_power()
         assert machine.boot().read_record(b"k") == b"new"

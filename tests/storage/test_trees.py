@@ -66,6 +66,37 @@ async def test_trees_are_what_building_them_anew_gives(box, seed: int) -> None:
     assert await all_sums(box.open()) == kept
 
 
+async def put_and_drop_chunk(store, number: int, rounds: int) -> None:
+    """Put a small chunk and drop it, over and over; it is here at the end."""
+    body = b"%d" % number
+    for turn in range(rounds):
+        await store.put_chunk(chunk_id_of(body), UPLOADS[0], b"b\0k", body)
+        if turn < rounds - 1:
+            await store.drop_reference(store.reference(chunk_id_of(body), UPLOADS[0]))
+
+
+async def put_facts_and_record(store, number: int, rounds: int) -> None:
+    """Keep the other commit thread busy, with a change of its tree now and then."""
+    for turn in range(rounds):
+        await store.put_fact(f"fact {number}", b"%d" % turn)
+        if turn % 4 == 0:
+            await store.put_record(b"b\0%d" % number, b"%d" % turn)
+
+
+async def test_commit_threads_keep_each_its_own_tree(box) -> None:
+    """Chunks come and go while facts and records are written: neither thread writes the other's sums."""
+    store = box.open()
+    await asyncio.gather(
+        *(put_and_drop_chunk(store, number, 200) for number in range(4)),
+        *(put_facts_and_record(store, number, 200) for number in range(4)),
+    )
+    kept = await all_sums(store)
+    forget_trees(store)
+    build_trees(store._index)
+    assert await all_sums(store) == kept
+    assert all(any(total != bytes(16) for total in sums) for sums in kept)
+
+
 async def test_ranges_sum_up_what_lies_in_them(box) -> None:
     """A record or chunk changes the one leaf it falls into, and every range over that; listed with it is what it is."""
     store = box.open()
