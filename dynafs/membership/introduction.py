@@ -7,11 +7,13 @@ it gossips. Names are resolved again at every try, for containers change their a
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 
 import msgspec
 
 from dynafs.errors import DynafsError
 from dynafs.membership.gossip import Gossip
+from dynafs.observe.bugs import go_on
 from dynafs.observe.events import get_logger
 from dynafs.ports import Answer
 from dynafs.wire.ring_messages import AskIntroduction, Introduction
@@ -75,9 +77,10 @@ class Introducer:
 
     def start(self, seeds: Sequence[str], ask_at: AskAt, on_addresses: Callable[[Mapping[str, str]], None]) -> None:
         """Begin to meet. on_addresses: told where a seed says that its peers are."""
-        self._tasks.append(asyncio.create_task(self._meet_peers()))
+        self._tasks.append(asyncio.create_task(go_on("meeting peers", self._meet_peers)))
         if seeds:
-            self._tasks.append(asyncio.create_task(self._meet_seeds(seeds, ask_at, on_addresses)))
+            meet = partial(self._meet_seeds, seeds, ask_at, on_addresses)
+            self._tasks.append(asyncio.create_task(go_on("meeting seeds", meet)))
 
     async def _meet_peers(self) -> None:
         while True:

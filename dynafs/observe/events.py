@@ -40,6 +40,7 @@ CATALOGUE = {
     "peer.refused": "someone was turned away: wrong secret, cluster, ring or malformed bytes",
     "peer.misbehaved": "a proved peer broke the protocol and was cut off",
     "peer.request_failed": "a peer's request met a bug of ours",
+    "task.failed": "work that is not waited for met a bug of ours; it begins again after a pause",
     "record.repaired": "a read brought stale owners up to date",
     "record.repair_failed": "a stale owner could not be brought up to date",
     "record.corrupt": "a stored record fails its checksum",
