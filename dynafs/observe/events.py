@@ -10,6 +10,8 @@ from typing import Any
 
 import structlog
 
+#: Characters kept of a library's message.
+LIBRARY_MESSAGE_SIZE_MAX = 2000
 #: {event: what happened}. A test checks that every event logged anywhere is listed here, and every listed one is used.
 CATALOGUE = {
     "node.started": "the node is listening",
@@ -33,6 +35,8 @@ CATALOGUE = {
     "http.answered": "a client request was answered (debug)",
     "http.failed": "a client request met a bug of ours",
     "http.refused": "a client sent bytes that are not HTTP or break a limit",
+    "library.warned": "Python or a library warns of something",
+    "library.failed": "a library reports an error",
     "download.aborted": "a chunk could not be had mid-stream, so the connection was cut",
     "bucket.made": "the first PUT made a bucket",
     "peer.connected": "a proved connection to a peer stands",
@@ -80,6 +84,20 @@ def configure_logs(level: str, style: str, **bound: Any) -> None:
         cache_logger_on_first_use=True,
     )
     structlog.contextvars.bind_contextvars(**bound)
+    logging.captureWarnings(capture=True)
+    logging.getLogger().handlers = [_LibraryLog(logging.WARNING)]
+
+
+class _LibraryLog(logging.Handler):
+    """Turns what libraries log, and Python's warnings, into events, so that the log has one format."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        message = record.getMessage()[:LIBRARY_MESSAGE_SIZE_MAX]
+        fields = {"logger": record.name, "message": message, "exc_info": record.exc_info}
+        if record.levelno >= logging.ERROR:
+            get_logger().error("library.failed", **fields)
+        else:
+            get_logger().warning("library.warned", **fields)
 
 
 def get_logger() -> Any:
