@@ -98,12 +98,22 @@ class HttpSettings(Section, frozen=True):
     """Host names besides the listen address that browsers may use to reach a node without a token."""
     header_size_bytes_max: int = 16 * KIB
     """Longest single request header or request line."""
+    headers_total_size_bytes_max: int = 32 * KIB
+    """All headers of one request together."""
+    headers_pending_size_bytes_max: int = 16 * MIB
+    """Headers of all requests whose headers are not complete yet. At the limit the oldest such connection is closed."""
+    header_timeout_s: float = 10.0
+    """How long a client may take from the first byte of a request to the end of its headers."""
     idle_timeout_s: float = 75.0
     """How long a connection may sit between requests."""
     body_stall_timeout_s: float = 60.0
     """How long an upload may send nothing before it is given up."""
     connections_max: int = 4096
-    """Client connections at once; further ones wait in the listen queue."""
+    """Client connections at once. A further one replaces the oldest one without a request, and gets 503 when all have
+    one."""
+    connections_per_address_max: int = 1024
+    """Client connections from one address (IPv6: one /64) at once; 0: no limit. Loopback addresses have none. Set 0
+    when a reverse proxy on another machine connects for all clients."""
 
 
 class StorageSettings(Section, frozen=True):
@@ -370,4 +380,4 @@ def is_loopback(address: str) -> bool:
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
-        return host == "localhost"
+        return host.lower().removesuffix(".") == "localhost"

@@ -7,6 +7,10 @@ Rule 3: an assertion is for our own bugs; everything the world can do to us is o
 
 from collections.abc import Mapping, Sequence
 
+from dynafs.errors.requests import ExpectationFailed as ExpectationFailed
+from dynafs.errors.requests import HeadersTooLarge as HeadersTooLarge
+from dynafs.errors.requests import RequestMalformed as RequestMalformed
+from dynafs.errors.requests import VersionNotSupported as VersionNotSupported
 from dynafs.errors.ring import (
     ChangeRefused as ChangeRefused,
 )

@@ -3,7 +3,6 @@
 import asyncio
 import base64
 import binascii
-import hmac
 from collections.abc import AsyncIterator, Mapping
 from typing import NamedTuple
 from urllib.parse import parse_qsl, unquote_to_bytes
@@ -12,15 +11,9 @@ import msgspec
 from aiohttp import ClientConnectionError, web
 from aiohttp.http_exceptions import HttpProcessingError
 
-from dynafs.config import HttpSettings, is_loopback, split_address
-from dynafs.errors import (
-    BodyIncomplete,
-    NameInvalid,
-    OriginRefused,
-    RequestInvalid,
-    Unauthorized,
-)
+from dynafs.errors import BodyIncomplete, NameInvalid, RequestInvalid
 from dynafs.files import FileName
+from dynafs.http.request import ClientRequest
 
 QUERY_FIELDS_MAX = 32
 #: What a reader of a file has seen of it, for its next write.
@@ -97,41 +90,10 @@ def context_of(headers: Mapping[str, str]) -> dict[str, int] | None:
         raise RequestInvalid(CONTEXT_HEADER, "use the value of an earlier answer as it was") from None
 
 
-class Gatekeeper:
-    """Decides who may ask anything at all: token, origin, host."""
-
-    def __init__(self, settings: HttpSettings) -> None:
-        self._token = settings.token.encode()
-        hosts = [split_address(address)[0] for address in (settings.listen, settings.shared_listen) if address]
-        self._hosts = {*hosts, "localhost", "127.0.0.1", "::1", *settings.allowed_hosts}
-        self._checks_host = not settings.token and is_loopback(settings.listen)
-
-    def check(self, headers: Mapping[str, str]) -> None:
-        """Raise Unauthorized or OriginRefused."""
-        host = headers.get("Host", "")
-        origin = headers.get("Origin")
-        if origin is not None and origin.partition("://")[2] != host:
-            raise OriginRefused(f"requests of foreign pages are refused (Origin {origin[:200]}, Host {host[:200]})")
-        if self._token:
-            given = headers.get("Authorization", "").removeprefix("Bearer ")
-            if not hmac.compare_digest(given.encode("utf-8", "surrogateescape"), self._token):
-                raise Unauthorized("send the header Authorization: Bearer TOKEN with this node's http.token")
-        elif self._checks_host and _host_only(host) not in self._hosts:
-            # A page on an attacker's domain can point that domain at 127.0.0.1; the Host header gives it away.
-            raise OriginRefused(f"unknown host {host[:200]!r}; add it to http.allowed_hosts")
-
-
-def _host_only(host: str) -> str:
-    if host.startswith("["):
-        return host[1:].partition("]")[0]
-    return host.partition(":")[0]
-
-
 async def invite_body(request: web.BaseRequest) -> None:
-    """Tell a client that waits for it that its body is wanted."""
-    if request.headers.get("Expect", "").lower() == "100-continue":
-        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        request.writer.output_size = 0  # what was sent is not part of the response
+    """Have a client that waits for 100 Continue send its body."""
+    if isinstance(request, ClientRequest):
+        await request.invite_body()
 
 
 async def body_of(request: web.BaseRequest, stall_timeout_s: float) -> AsyncIterator[bytes]:
@@ -151,6 +113,11 @@ async def body_of(request: web.BaseRequest, stall_timeout_s: float) -> AsyncIter
         raise BodyIncomplete(f"the body sent nothing for {stall_timeout_s:g} s") from None
     except (ClientConnectionError, HttpProcessingError, web.RequestPayloadError, ConnectionError) as error:
         raise BodyIncomplete(f"the body broke off: {error}") from None
+    except RuntimeError:
+        # This is what aiohttp raises for reading from a connection that is gone.
+        if request.transport is not None:
+            raise
+        raise BodyIncomplete("the client closed the connection") from None
 
 
 async def small_body(request: web.BaseRequest, size_bytes_max: int, stall_timeout_s: float) -> bytes:

@@ -9,6 +9,7 @@ from dynafs import errors
 
 STATUS: dict[type[errors.DynafsError], int] = {
     errors.RequestInvalid: 400,
+    errors.RequestMalformed: 400,
     errors.RingError: 400,
     errors.BodyIncomplete: 400,
     errors.Unauthorized: 401,
@@ -22,7 +23,9 @@ STATUS: dict[type[errors.DynafsError], int] = {
     errors.NodesApart: 503,
     errors.PreconditionFailed: 412,
     errors.RangeNotSatisfiable: 416,
+    errors.ExpectationFailed: 417,
     errors.DigestMismatch: 422,
+    errors.HeadersTooLarge: 431,
     errors.NotSupported: 501,
     errors.Overloaded: 503,
     errors.QuorumError: 503,
@@ -31,6 +34,7 @@ STATUS: dict[type[errors.DynafsError], int] = {
     errors.ClockSkewed: 503,
     errors.ReplicaIncomplete: 503,
     errors.RingUndecided: 503,
+    errors.VersionNotSupported: 505,
     errors.StoreFull: 507,
 }
 

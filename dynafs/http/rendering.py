@@ -15,7 +15,9 @@ from dynafs.files.version import HEADER_FIELDS
 from dynafs.replication.commit import Receipt
 
 #: Stored files are strangers' bytes: a browser must not run them with the page's rights.
-CONTENT_SECURITY_POLICY = "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:; media-src data:"
+CONTENT_SECURITY_POLICY = (
+    "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:; media-src data:; frame-ancestors 'none'"
+)
 META_PREFIX = "X-Meta-"
 #: What describes the bytes of a body.
 BODY_FIELDS = ("Content-Type", "Content-Encoding", "Content-Language")

@@ -13,6 +13,14 @@ http_seconds = Histogram(
     buckets=_SECONDS,
     registry=REGISTRY,
 )
+http_connections = Gauge("dynafs_http_connections", "Open client connections", registry=REGISTRY)
+http_connections_refused = Counter(
+    "dynafs_http_connections_refused", "Client connections refused at a limit", ["limit"], registry=REGISTRY
+)
+http_connections_dropped = Counter(
+    "dynafs_http_connections_dropped", "Client connections closed before their client was done", ["reason"],
+    registry=REGISTRY,
+)  # fmt: skip
 quorum_lost = Counter("dynafs_quorum_lost", "Operations that lost their quorum", ["operation"], registry=REGISTRY)
 records_repaired = Counter("dynafs_records_repaired", "Stale owners brought up to date by reads", registry=REGISTRY)
 chunks_repaired = Counter("dynafs_chunks_repaired", "Copies given to owners that lacked a good one", registry=REGISTRY)
