@@ -13,7 +13,7 @@ import msgspec
 from dynafs.attach import Prompt
 from dynafs.config import Settings, joined, split_address
 from dynafs.errors import GossipFailed, StoreRefused
-from dynafs.http import HttpServer
+from dynafs.http import HttpServer, take_descriptors
 from dynafs.membership import Gossip, Introducer, RingMembership
 from dynafs.membership.agreement import STATE_FACT as RING_FACT
 from dynafs.membership.gossip import About
@@ -90,6 +90,7 @@ class Node:
     async def _start(self) -> None:
         settings, clock, name = self.settings, self.clock, self.settings.node.name
         keep_freed_memory()
+        descriptor_max = take_descriptors(settings)
         new_generation = clock.random_bytes(GENERATION_SIZE_BYTES).hex()
         directory = DataDirectory(Path(settings.node.data_dir), settings.cluster.id, name, new_generation)
         self.store = open_store_in(directory, settings.storage, clock.wall_ms)
@@ -114,7 +115,7 @@ class Node:
         await self.listener.start(settings.peer_listen)
         self.replication.start()
         self.introducer.start(settings.cluster.seeds, self._ask_at, self._on_members)
-        self.http = HttpServer(self.replication)
+        self.http = HttpServer(self.replication, descriptor_max)
         self.http_port = await self.http.start()
         self.prompt = Prompt(Path(settings.node.data_dir), self._names)
         await self.prompt.start()

@@ -14,6 +14,7 @@ middlewares.
 Tested against real nodes over loopback with aiohttp's client, curl, and raw sockets for what no client would send.
 """
 
+from dynafs.http.descriptors import take_descriptors
 from dynafs.http.server import HttpServer
 
-__all__ = ["HttpServer"]
+__all__ = ["HttpServer", "take_descriptors"]

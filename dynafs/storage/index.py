@@ -25,6 +25,8 @@ log = get_logger()
 #: Least time between two attempts to open an index anew.
 REOPEN_EVERY_S = 1.0
 PROBE_SIZE_BYTES = 4096
+#: Files RocksDB keeps open, over all tables. Unlimited, a large index would use the descriptors of everything else.
+OPEN_TABLES_MAX = 512
 
 
 class RocksIndex(Index):
@@ -48,6 +50,7 @@ class RocksIndex(Index):
         options.set_db_write_buffer_size(self._write_buffer_size_bytes)
         options.set_max_total_wal_size(8 * self._write_buffer_size_bytes)
         options.set_keep_log_file_num(4)
+        options.set_max_open_files(OPEN_TABLES_MAX)
         try:
             self._db = Rdict(str(self._path), options, column_families={name: _options(cache) for name in FAMILIES})
         except Exception as error:
