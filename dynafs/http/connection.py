@@ -6,6 +6,8 @@
 import asyncio
 import contextlib
 import time
+from collections.abc import Callable
+from email.utils import formatdate
 from typing import Any, cast
 
 from aiohttp import EMPTY_PAYLOAD, StreamReader, web
@@ -17,7 +19,7 @@ from dynafs.errors import DynafsError, HeadersTooLarge, Overloaded, RequestMalfo
 from dynafs.http.connection_events import ConnectionEvents
 from dynafs.http.connection_limits import ConnectionLimits
 from dynafs.http.error_mapping import error_body, error_response
-from dynafs.http.request import COMMON_HEADERS
+from dynafs.http.request import COMMON_HEADERS, DEFAULT_CONTENT_SECURITY_POLICY
 from dynafs.observe import metrics
 from dynafs.observe.events import get_logger
 
@@ -33,17 +35,17 @@ class ClientConnection(web.RequestHandler):
 
     __slots__ = (
         "_end", "_events", "_head_size_bytes", "_header_timer", "_is_admitted", "_is_busy", "_is_cut",
-        "_is_half_closed", "_limits", "_payload", "_settings", "_size_bytes_max", "_socket", "_stall_timer",
+        "_is_half_closed", "_limits", "_next_id", "_payload", "_settings", "_size_bytes_max", "_socket", "_stall_timer",
         "_unread_size_bytes", "address", "has_large_headers",
     )  # fmt: skip
 
     def __init__(
         self, server: web.Server, limits: ConnectionLimits, events: ConnectionEvents, settings: HttpSettings,
-        **options: Any,
+        next_id: Callable[[], str], **options: Any,
     ) -> None:  # fmt: skip
-        """options: of aiohttp's RequestHandler."""
+        """next_id: returns an id for a response. options: of aiohttp's RequestHandler."""
         super().__init__(server, **options)
-        self._limits, self._events, self._settings = limits, events, settings
+        self._limits, self._events, self._settings, self._next_id = limits, events, settings, next_id
         self._socket: asyncio.Transport | None = None
         self._payload: StreamReader = EMPTY_PAYLOAD
         self._is_admitted = self._is_busy = self._is_cut = self._is_half_closed = False
@@ -75,6 +77,7 @@ class ClientConnection(web.RequestHandler):
     def _refuse(self, limit: str) -> None:
         self._events.refused(limit, self.address)
         self._end_with(Overloaded("too many connections"), 0 if limit == "descriptors" else LINGER_S)
+        self._limits.add_refused(self)
 
     def _end_with(self, error: DynafsError, linger_s: float) -> None:
         """Answer an error to a client that has no request under way, and close when it has had time to read it."""
@@ -83,7 +86,11 @@ class ClientConnection(web.RequestHandler):
         self._stop_timers()
         response = error_response(error)
         body = error_body(error)
-        fields = {**COMMON_HEADERS, **response.headers, "Content-Length": str(len(body)), "Connection": "close"}
+        fields = {
+            **response.headers, **COMMON_HEADERS, "Content-Security-Policy": DEFAULT_CONTENT_SECURITY_POLICY,
+            "X-Request-Id": self._next_id(), "Date": formatdate(usegmt=True), "Content-Length": str(len(body)),
+            "Connection": "close",
+        }  # fmt: skip
         head = f"HTTP/1.1 {response.status} {response.reason}\r\n" + "".join(f"{n}: {v}\r\n" for n, v in fields.items())
         self._socket.write(head.encode() + b"\r\n" + body)
         if not linger_s:
@@ -104,6 +111,7 @@ class ClientConnection(web.RequestHandler):
         self._stop_timers()
         if self._end is not None and not self._end.done():
             self._end.set_result(None)
+        self._limits.remove_refused(self)
         if self._is_admitted:
             self._is_admitted = False
             metrics.http_connections.dec()
@@ -182,6 +190,7 @@ class ClientConnection(web.RequestHandler):
         """Send a response; then the connection is idle, or ends."""
         done = await super().finish_response(request, resp, start_time)
         if self._messages:
+            self._payload = self._messages[-1][1]
             return done
         self._is_busy = False
         self._limits.end_request(self)

@@ -13,6 +13,8 @@ from typing import Protocol
 
 #: Addresses of one IPv6 client: a host chooses freely within its /64.
 IPV6_CLIENT_PREFIX = 64
+#: Refused connections that are not closed yet, besides those that are counted.
+REFUSED_MAX = 64
 #: A new connection has this long for its first request before it goes ahead of connections that had one.
 FIRST_REQUEST_GRACE_S = 1.0
 
@@ -61,6 +63,7 @@ class ConnectionLimits:
         #: {connection: bytes of its unfinished header section}, the oldest first
         self._pending: dict[Limited, int] = {}
         self._pending_size_bytes = 0
+        self._refused: dict[Limited, None] = {}
 
     @property
     def count(self) -> int:
@@ -73,10 +76,10 @@ class ConnectionLimits:
         descriptor: the number of its socket. now_s: a monotonic time.
         """
         address = counted_address(host) if self._per_address_max else ""
-        if self._all.count >= self._count_max and not self._make_room(self._all, now_s):
-            return "connections"
         if descriptor >= self._descriptor_max and not self._make_room(self._all, now_s):
             return "descriptors"
+        if self._all.count >= self._count_max and not self._make_room(self._all, now_s):
+            return "connections"
         group = self._addresses.get(address)
         if group is not None and group.count >= self._per_address_max and not self._make_room(group, now_s):
             return "address"
@@ -127,6 +130,18 @@ class ConnectionLimits:
             group.idle.pop(connection, None)
         if address and not self._addresses[address].count:
             del self._addresses[address]
+
+    def add_refused(self, connection: Limited) -> None:
+        """A refused connection stays for a moment, so that its client can read why; the oldest goes for a new one."""
+        self._refused[connection] = None
+        if len(self._refused) > REFUSED_MAX:
+            oldest = next(iter(self._refused))
+            del self._refused[oldest]
+            oldest.drop("refused")
+
+    def remove_refused(self, connection: Limited) -> None:
+        """A refused connection is closed."""
+        self._refused.pop(connection, None)
 
     def _groups(self, address: str) -> tuple[_Group, ...]:
         return (self._all, self._addresses[address]) if address else (self._all,)

@@ -74,9 +74,10 @@ class HttpServer:
         """Listen; return the port, chosen by the system for port 0."""
         limits = self._settings
         connect = partial(
-            ClientConnection, limits=self._limits, events=self._events, settings=limits, access_log=None,
-            auto_decompress=False, keepalive_timeout=limits.idle_timeout_s, max_line_size=limits.header_size_bytes_max,
-            max_field_size=limits.header_size_bytes_max, read_bufsize=READ_BUFFER_SIZE_BYTES, lingering_time=LINGER_S,
+            ClientConnection, limits=self._limits, events=self._events, settings=limits, next_id=self._next_id,
+            access_log=None, auto_decompress=False, keepalive_timeout=limits.idle_timeout_s,
+            max_line_size=limits.header_size_bytes_max, max_field_size=limits.header_size_bytes_max,
+            read_bufsize=READ_BUFFER_SIZE_BYTES, lingering_time=LINGER_S,
         )  # fmt: skip
         self._runner = web.ServerRunner(
             _Server(self._handle, self._make_request, connect), shutdown_timeout=self._shutdown_s
@@ -94,8 +95,10 @@ class HttpServer:
         self, message: Any, payload: Any, protocol: Any, writer: Any, task: "asyncio.Task[None]"
     ) -> ClientRequest:
         """Return a request of what aiohttp gives a request factory."""
-        request_id = f"{self._prefix}-{next(self._count):x}"
-        return ClientRequest(message, payload, protocol, writer, task, asyncio.get_running_loop(), request_id)
+        return ClientRequest(message, payload, protocol, writer, task, asyncio.get_running_loop(), self._next_id())
+
+    def _next_id(self) -> str:
+        return f"{self._prefix}-{next(self._count):x}"
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         assert isinstance(request, ClientRequest)

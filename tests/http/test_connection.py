@@ -69,6 +69,8 @@ LINES = [
     (b"GET /v1/ring HTTP/2.0", HOST, 505),
     (b"GET /v1/ring HTTP/0.9", HOST, 505),
     (b"GET /v1/ring HTTP/3.7", HOST, 400),
+    (b"CONNECT 127.0.0.1:1 HTTP/1.1", HOST, 400),
+    (b"PRI * HTTP/2.0\r\n\r\nSM\r\n", b"", 400),
 ]
 
 
@@ -301,6 +303,7 @@ async def test_headers_have_a_limit_together(cluster) -> None:
         answer = await exchange(port, *pieces, within_s=5)
         assert statuses(answer) == [431], answer[:300]
         assert b"headers_too_large" in answer
+        assert fields(answer)["x-request-id"].startswith("n1-")
         assert fields(answer)["server"] == "dynafs"
     chunked = b"PUT /v1/files/d/t HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: chunked\r\n\r\n"
     reader, writer = await asyncio.open_connection("127.0.0.1", port)

@@ -106,6 +106,10 @@ async def test_connections_with_requests_stay_and_a_further_one_gets_503(make_cl
         assert b"Retry-After: 1" in answer
         assert b'"code":"overloaded"' in answer
         assert b"Server: dynafs" in answer
+        assert b"X-Request-Id: n1-" in answer
+    descriptors = len(os.listdir("/proc/self/fd"))
+    crowd = [await Stranger.connect(port) for _ in range(200)]
+    assert len(os.listdir("/proc/self/fd")) <= descriptors + len(crowd) + 64
     for upload in uploads:
         upload.writer.write(b"defghi")
         assert (await upload.answer()).startswith(b"HTTP/1.1 201")
