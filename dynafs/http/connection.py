@@ -143,10 +143,13 @@ class ClientConnection(web.RequestHandler):
         if self._header_timer is not None:
             self._header_timer.cancel()
             self._header_timer = None
-        message, self._payload = self._messages[-1]
+        message, payload = self._messages[-1]
         if not isinstance(message, RawRequestMessage):
-            # The parser gave up: what follows has no meaning.
+            # The parser gave up: what follows has no meaning, and aiohttp leaves a body under way without an end.
             self._is_cut = True
+            if not self._payload.is_eof():
+                self._payload.set_exception(web.RequestPayloadError("the body is malformed"))
+        self._payload = payload
         if not self._is_busy:
             self._is_busy = True
             self._limits.begin_request(self)

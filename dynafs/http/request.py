@@ -66,9 +66,10 @@ class ClientRequest(web.BaseRequest):
         """Whether the connection can carry another request after this one.
 
         Not after a final response to a client that waits for 100 Continue: it may send the body or its next request,
-        and nothing tells the two apart (RFC 9110 section 10.1.1).
+        and nothing tells the two apart (RFC 9110 section 10.1.1). Nor after CONNECT, which is never accepted here.
         """
-        return super().keep_alive and (self._is_invited or self.content is EMPTY_PAYLOAD) and not self.foreign_version
+        is_settled = self._is_invited or self.content is EMPTY_PAYLOAD
+        return super().keep_alive and is_settled and not self.foreign_version and self.method != "CONNECT"
 
     async def invite_body(self) -> None:
         """Send 100 Continue to a client that waits for it; HTTP/1.0 has no such response (RFC 9110 section 10.1.1)."""

@@ -207,6 +207,23 @@ async def test_half_close_without_a_request_ends_the_connection(cluster, data: b
     assert await exchange(cluster.http_ports["n1"], data, half_close=True) == b""
 
 
+async def test_malformed_body_is_answered_at_once(cluster, session: ClientSession) -> None:
+    """A body whose framing breaks in the middle is refused when it breaks, and its connection ends."""
+    head = b" HTTP/1.1\r\n" + HOST + b"Expect: 100-continue\r\nTransfer-Encoding: chunked\r\n\r\n"
+    for start, first, last in (
+        (b"PUT /v1/files/d/bad", b"HTTP/1.1 100 ", b"body_incomplete"),
+        (b"POST /nowhere", b"HTTP/1.1 404 ", b"not_found"),
+    ):
+        reader, writer = await asyncio.open_connection("127.0.0.1", cluster.http_ports["n1"])
+        writer.write(start + head)
+        async with asyncio.timeout(4):
+            assert (await reader.readuntil(b"\r\n\r\n")).startswith(first)
+            writer.write(b"3\r\nabc\r\nzz\r\n")
+            assert last in await reader.read()
+        writer.close()
+    assert not await exists(session, cluster, "d/bad")
+
+
 async def test_client_that_is_gone_in_mid_body_is_no_fault_of_the_node(cluster, session, events: list) -> None:
     """Nothing is logged as an error, whatever the handler was doing."""
     for request in (b"PUT /v1/files/d/gone", b"PUT /v1/buckets/gone", b"POST /v1/ring/stage"):

@@ -5,6 +5,7 @@ import contextlib
 import os
 import resource
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -248,13 +249,20 @@ def test_addresses_count_as_clients_have_them() -> None:
     assert {counted_address(one) for one in ("127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1", "")} == {""}
 
 
+def unused_port() -> int:
+    """Return a port that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
 def write_settings(path: Path, port: int, more: str = "") -> Path:
     """Write settings of a cluster of one node."""
     file = path / "node.toml"
     file.write_text(
         f'[node]\nname = "n1"\ndata_dir = "{path / "data"}"\n[http]\nlisten = "127.0.0.1:{port}"\n{more}\n'
         f'[cluster]\nsecret = "a secret for tests only"\nn = 1\nr = 1\nw = 1\n[log]\nformat = "json"\n'
-        f'[[cluster.members]]\nnode = "n1"\naddress = "127.0.0.1:{port + 500}"\n'
+        f'[[cluster.members]]\nnode = "n1"\naddress = "127.0.0.1:{unused_port()}"\n'
     )
     return file
 
@@ -270,7 +278,7 @@ def serve(settings: Path, descriptors: tuple[int, int]) -> subprocess.Popen:
 
 def test_node_refuses_to_start_without_enough_descriptors(tmp_path: Path) -> None:
     """The settings are named, with what would fit; exit code 2, as for all settings that cannot work."""
-    with serve(write_settings(tmp_path, 5126), (1024, 2048)) as node:
+    with serve(write_settings(tmp_path, unused_port()), (1024, 2048)) as node:
         text = node.communicate(timeout=20)[0]
     assert node.returncode == 2, text
     assert "http.connections_max" in text
@@ -280,7 +288,7 @@ def test_node_refuses_to_start_without_enough_descriptors(tmp_path: Path) -> Non
 
 async def test_strangers_never_take_the_descriptors_of_the_store(tmp_path: Path) -> None:
     """With a soft limit of 1024, 1,500 strangers hold connections, and others go on writing and reading."""
-    port = 5127
+    port = unused_port()
     node = serve(write_settings(tmp_path, port, "connections_max = 600"), (1024, 2048))
     try:
         async with asyncio.timeout(60), ClientSession(connector=TCPConnector(force_close=True)) as session:
