@@ -8,6 +8,9 @@ Rule: aiohttp's low-level server hands each request to one `Router`, which works
 renders. Bodies stream both ways; a download that cannot be finished cuts the connection, so a short body is never
 taken for a whole one.
 
+A connection costs little until it has a request, and the number of connections, their headers and their descriptors
+are bounded (`docs/operating/limits.md`).
+
 Alternatives: aiohttp's Application normalises paths and costs a third of a small request's time in routing and
 middlewares.
 

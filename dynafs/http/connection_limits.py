@@ -4,7 +4,7 @@ Rule: a connection without a request holds nothing that its client would miss, s
 closed for the new one: first those that never sent a whole request, then those that wait between requests. Only when
 every connection has a request, the new one is refused. Header sections under way share one budget of bytes.
 
-Pure bookkeeping: `ClientConnection` reports what happens to it, and is told to close by `drop`.
+Pure bookkeeping: `ClientConnection` reports what happens to it, and closes when its `drop` is called.
 """
 
 import ipaddress

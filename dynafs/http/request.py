@@ -66,7 +66,7 @@ class ClientRequest(web.BaseRequest):
         """Whether the connection can carry another request after this one.
 
         Not after a final response to a client that waits for 100 Continue: it may send the body or its next request,
-        and nothing tells the two apart (RFC 9110 section 10.1.1). Nor after CONNECT, which is never accepted here.
+        and the two cannot be distinguished (RFC 9110 section 10.1.1). Nor after CONNECT, which is never accepted here.
         """
         is_settled = self._is_invited or self.content is EMPTY_PAYLOAD
         return super().keep_alive and is_settled and not self.foreign_version and self.method != "CONNECT"

@@ -113,7 +113,7 @@ class HttpServer:
             raise
         except Exception:
             log.exception("http.failed", method=request.method, path=request.raw_path[:500], request=request.request_id)
-            response = error_response(DynafsError("a bug of ours; the node's log has the details"))
+            response = error_response(DynafsError("internal error; see the node's log"))
         seconds = time.monotonic() - started
         metrics.http_requests.labels(request.method, response.status).inc()
         metrics.http_seconds.labels(request.method).observe(seconds)

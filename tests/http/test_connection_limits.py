@@ -160,7 +160,7 @@ async def test_unfinished_headers_share_a_budget(make_cluster) -> None:
 
 
 async def test_client_that_does_not_read_is_cut_off(make_cluster) -> None:
-    """Responses nobody takes do not stay for ever, small ones included."""
+    """Responses that no client reads do not stay for ever, small ones included."""
     cluster = make_cluster(http={"body_stall_timeout_s": 0.4}, count=1, n=1, r=1, w=1)
     await cluster.start()
     async with ClientSession() as session:
