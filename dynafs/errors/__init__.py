@@ -11,6 +11,18 @@ from dynafs.errors.requests import ExpectationFailed as ExpectationFailed
 from dynafs.errors.requests import HeadersTooLarge as HeadersTooLarge
 from dynafs.errors.requests import RequestMalformed as RequestMalformed
 from dynafs.errors.requests import VersionNotSupported as VersionNotSupported
+from dynafs.errors.client import (
+    AnswerUnexpected as AnswerUnexpected,
+)
+from dynafs.errors.client import (
+    ContentMismatch as ContentMismatch,
+)
+from dynafs.errors.client import (
+    SiblingsFound as SiblingsFound,
+)
+from dynafs.errors.client import (
+    SourceChanged as SourceChanged,
+)
 from dynafs.errors.ring import (
     ChangeRefused as ChangeRefused,
 )

@@ -46,6 +46,9 @@ def version_headers(version: Version, now_s: float) -> dict[str, str]:
         "X-Content-Type-Options": "nosniff",
         "Content-Security-Policy": CONTENT_SECURITY_POLICY,
     }
+    if version.manifest is not None:
+        # With it a reader can compute the ETag.
+        headers["X-Dynafs-Chunk-Size"] = str(version.manifest.chunk_size_bytes)
     for name, value in version.metadata.items():
         headers[name if name in HEADER_FIELDS else META_PREFIX + name] = value
     return headers

@@ -1,0 +1,197 @@
+"""Requests to one node, and the only place where its answers are judged.
+
+What a node answers is outside data: the URL may be of another server, or of a proxy. A status that the request does
+not expect is an error, a redirect is not followed (it could carry the token to another host), JSON is bounded and
+checked against its shape before anything of it is used.
+"""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import quote
+
+import aiohttp
+import msgspec
+from yarl import URL
+
+from dynafs.client.shapes import Siblings
+from dynafs.errors import (
+    AnswerUnexpected,
+    DynafsError,
+    NameInvalid,
+    RequestInvalid,
+    ServerRefused,
+    ServerUnreachable,
+    SiblingsFound,
+)
+
+#: No answer at all for this long means the node is gone; a body may take as long as it keeps moving.
+IDLE_TIMEOUT_S = 60.0
+CONNECT_TIMEOUT_S = 5.0
+#: The largest JSON a node sends is a full page of a listing: 1000 names of 1 KiB with 4 KiB of metadata each, escaped.
+JSON_SIZE_BYTES_MAX = 64 << 20
+ERROR_SIZE_BYTES_MAX = 1 << 20
+
+
+class Connection:
+    """A session with one node. Use as an async context manager."""
+
+    def __init__(self, url: str, token: str = "") -> None:
+        """url: http://HOST:PORT of any node. token: its http.token, if it has one. Raises RequestInvalid."""
+        self.url = url.rstrip("/")
+        _check_url(self.url)
+        self._headers = {"Accept-Encoding": "identity"}
+        if token:
+            if not (token.isascii() and token.isprintable()):
+                raise RequestInvalid("token", "use printable ASCII characters")
+            self._headers["Authorization"] = f"Bearer {token}"
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> Self:
+        """Open the session."""
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S, sock_read=IDLE_TIMEOUT_S)
+        self._session = aiohttp.ClientSession(headers=self._headers, timeout=timeout, auto_decompress=False)
+        # aiohttp sends a PUT or DELETE again when the connection breaks. A write whose fate is unknown must not be sent
+        # twice: the second could undo what others wrote in between. There is no public switch; a test guards this one.
+        self._session._retry_connection = False  # noqa: SLF001
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the session."""
+        if self._session is not None:
+            await self._session.close()
+
+    @asynccontextmanager
+    async def request(
+        self,
+        method: str,
+        target: str,
+        *,
+        statuses: tuple[int, ...] = (200,),
+        data: Any = None,
+        headers: Mapping[str, str] | None = None,
+        query: Mapping[str, str] | None = None,
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """Send a request and yield an answer with one of these statuses. target: quoted path.
+
+        Raises ServerUnreachable, ServerRefused, SiblingsFound, AnswerUnexpected, RequestInvalid.
+        """
+        session = self._session
+        assert session is not None, "use the client as an async context manager"
+        text = "&".join(f"{name}={quoted(value, name)}" for name, value in (query or {}).items() if value)
+        url = URL(f"{self.url}{target}" + (f"?{text}" if text else ""), encoded=True)
+        for name, value in (headers or {}).items():
+            if not value.isprintable() or not name.isascii() or not name.isprintable():
+                raise RequestInvalid(name, "use printable characters for headers")
+        try:
+            response = await session.request(method, url, data=data, headers=headers, allow_redirects=False)
+        except (aiohttp.ClientError, TimeoutError, UnicodeError) as error:
+            raise ServerUnreachable(f"no answer from {self.url}: {str(error) or 'timed out'}", url=self.url) from error
+        async with response:
+            if response.status not in statuses:
+                raise await self._objection(response)
+            yield response
+
+    async def json(
+        self,
+        method: str,
+        target: str,
+        shape: Any,
+        *,
+        statuses: tuple[int, ...] = (200,),
+        data: Any = None,
+        headers: Mapping[str, str] | None = None,
+        query: Mapping[str, str] | None = None,
+    ) -> dict[str, Any]:
+        """Send a request and return the JSON object of its answer, which has at least the fields of `shape`."""
+        asked = self.request(method, target, statuses=statuses, data=data, headers=headers, query=query)
+        async with asked as response:
+            return self._decoded(response, await _body(response, JSON_SIZE_BYTES_MAX), shape)
+
+    def _decoded(self, response: aiohttp.ClientResponse, body: bytes, shape: Any) -> dict[str, Any]:
+        try:
+            found: dict[str, Any] = msgspec.json.decode(body, type=dict[str, Any])
+            msgspec.convert(found, shape)
+        except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+            raise self._unexpected(response, str(error) or "not JSON") from error
+        return found
+
+    def _unexpected(self, response: aiohttp.ClientResponse, reason: str) -> AnswerUnexpected:
+        what = f"{response.method} {response.url.raw_path}"
+        return AnswerUnexpected(
+            f"unexpected answer from {self.url} to {what}: {reason}; is it a dynafs node?",
+            url=self.url, status=response.status,
+        )  # fmt: skip
+
+    async def _objection(self, response: aiohttp.ClientResponse) -> DynafsError:
+        """Return the error that a status stands for."""
+        if response.status >= 400:
+            return _refusal(response.status, await _body(response, ERROR_SIZE_BYTES_MAX))
+        if response.status == 300:
+            found = self._decoded(response, await _body(response, JSON_SIZE_BYTES_MAX), Siblings)
+            name = f"{found.get('bucket', '')}/{found.get('path', '')}"
+            return SiblingsFound(name, found["versions"], found["context"])
+        location = response.headers.get("Location", "")
+        where = f" to {location}" if location else ""
+        return self._unexpected(response, f"status {response.status}{where}")
+
+
+def quoted(text: str, field: str, safe: str = "") -> str:
+    """Return text for a URL. Raises NameInvalid when it is not UTF-8."""
+    try:
+        return quote(text, safe=safe)
+    except UnicodeEncodeError:
+        raise NameInvalid(field, "the name is not valid UTF-8") from None
+
+
+def quoted_name(bucket: str, path: str) -> str:
+    """Return BUCKET/PATH for a URL."""
+    # Dots are quoted so that no client library takes ".." for a step up.
+    return f"{quoted(bucket, 'bucket')}/{quoted(path, 'path', safe='/').replace('..', '%2E%2E')}"
+
+
+def _check_url(text: str) -> None:
+    try:
+        url = URL(text)
+        is_usable = (
+            url.scheme in ("http", "https") and bool(url.host) and not (url.user or url.query_string or url.fragment)
+        )
+    except ValueError:
+        is_usable = False
+    if not is_usable or not text.isprintable():
+        raise RequestInvalid("url", f"{text[:200]!r} is none; use http://HOST:PORT")
+
+
+async def _body(response: aiohttp.ClientResponse, size_bytes_max: int) -> bytes:
+    """Return the body. Raises ServerUnreachable when it breaks off, AnswerUnexpected when it is too large."""
+    body = bytearray()
+    try:
+        async for piece in response.content.iter_any():
+            body += piece
+            if len(body) > size_bytes_max:
+                raise AnswerUnexpected(
+                    f"unexpected answer: more than {size_bytes_max} bytes with status {response.status}",
+                    status=response.status,
+                )
+    except (aiohttp.ClientError, TimeoutError) as error:
+        raise ServerUnreachable(f"the answer broke off: {error}") from error
+    return bytes(body)
+
+
+class _Problem(msgspec.Struct):
+    code: str
+    message: str
+
+
+def _refusal(status: int, body: bytes) -> ServerRefused:
+    try:
+        told = msgspec.json.decode(body, type=dict[str, Any])["error"]
+        problem = msgspec.convert(told, _Problem)
+    except (msgspec.MsgspecError, ValueError, RecursionError, KeyError):
+        text = body[:200].decode(errors="replace")
+        return ServerRefused(status, "unknown", f"HTTP {status}: {text}", {})
+    evidence = {k: v for k, v in told.items() if k not in ("self", "code", "message", "status")}
+    return ServerRefused(status, problem.code, problem.message, evidence)
