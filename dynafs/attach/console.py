@@ -70,8 +70,12 @@ class Console:
 
     def _answer(self, source: str) -> str:
         try:
+            typed = msgspec.json.encode(Typed(source))
+        except UnicodeEncodeError:
+            return "what was typed is not valid UTF-8\n"
+        try:
             connection = self._connected()
-            connection.sendall(msgspec.json.encode(Typed(source)) + b"\n")
+            connection.sendall(typed + b"\n")
             data = bytearray()
             while not data.endswith(b"\n"):
                 piece = connection.recv(RECEIVE_SIZE_BYTES)
@@ -80,7 +84,10 @@ class Console:
                 data += piece
         except OSError as error:
             raise ServerUnreachable(f"{self._path}: {error}", url=str(self._path)) from error
-        return msgspec.json.decode(data, type=Told).output
+        try:
+            return msgspec.json.decode(data, type=Told).output
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise ServerUnreachable(f"{self._path}: the answer is none: {error}", url=str(self._path)) from error
 
     def _connected(self) -> socket.socket:
         if self._socket is None:

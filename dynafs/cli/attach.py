@@ -8,6 +8,7 @@ import typer
 
 from dynafs.attach import Console, socket_path
 from dynafs.cli.output import EXIT_REFUSED, EXIT_USAGE, fail
+from dynafs.cli.terminal import print_text, shown
 from dynafs.errors import NotFound, ServerUnreachable
 
 GREETING = """Python inside {node}; `await` works. Names: node, settings, replication, store, peers, ring, jobs, ask.
@@ -29,18 +30,14 @@ def attach(
     if is_terminal:
         import readline  # noqa: F401, PLC0415  gives `input` a memory, and would alter the terminal if imported always
 
-        sys.stdout.write(GREETING.format(node=node))
+        print_text(GREETING.format(node=shown(node)))
 
     def ask(prompt: str) -> str:
         return input(prompt if is_terminal else "")
 
-    def say(text: str) -> None:
-        sys.stdout.write(text)
-        sys.stdout.flush()
-
     try:
-        Console(socket_path(node, data), ask, say).run()
+        Console(socket_path(node, data), ask, print_text).run()
     except NotFound as error:
-        fail(error.message.replace("[", "\\["), EXIT_USAGE)
+        fail(error.message, EXIT_USAGE)
     except ServerUnreachable as error:
-        fail(error.message.replace("[", "\\["), EXIT_REFUSED)
+        fail(error.message, EXIT_REFUSED)

@@ -7,7 +7,8 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from dynafs.cli.output import DEFAULT_URL, EXIT_REFUSED, JsonOption, TokenOption, UrlOption, err, out, print_json, talk
+from dynafs.cli.output import DEFAULT_URL, EXIT_REFUSED, JsonOption, TokenOption, UrlOption, talk
+from dynafs.cli.terminal import err, marked, out, print_json
 from dynafs.client import DynafsClient
 from dynafs.errors import DynafsError
 
@@ -35,9 +36,9 @@ def census(
     """Count the good copies of everything and show what is at risk. Exit code 0 only when all is whole."""
 
     async def work(client: DynafsClient) -> dict[str, Any]:
-        with err.status("counting") as shown:
+        with err.waiting("counting") as show:
             return await take_census(
-                client, lambda count: shown.update(f"counting: {count} files and deletes so far"), deep=deep
+                client, lambda count: show(f"counting: {count} files and deletes so far"), deep=deep
             )
 
     report = talk(url, token, work, as_json=as_json)
@@ -54,19 +55,14 @@ async def take_census(
 ) -> dict[str, Any]:
     """Have the node count, telling of how many files and deletes it did so far; return its report. Raises CensusFailed,
     DynafsError."""
-    before = (await _status(client))["runs"]
+    before = (await client.job("census"))["runs"]
     await client.act_on_job("census", "start", **({"deep": "true"} if deep else {}))
-    while (status := await _status(client))["runs"] == before:
+    while (status := await client.job("census"))["runs"] == before:
         if status["state"] in ("idle", "failed") and status["last_error"]:
             raise CensusFailed(status["last_error"])
         on_progress(status["items"])
         await asyncio.sleep(LOOK_S)
     return await client.census()
-
-
-async def _status(client: DynafsClient) -> dict[str, Any]:
-    found: dict[str, Any] = next(job for job in (await client.jobs())["jobs"] if job["name"] == "census")
-    return found
 
 
 def _print_report(report: dict[str, Any]) -> None:
@@ -80,9 +76,10 @@ def _print_report(report: dict[str, Any]) -> None:
     seconds = (report["finished_unix_ms"] - report["started_unix_ms"]) / 1000
     out.print(f"{report['deleted']} deletes are remembered; counted in {seconds:.1f} s")
     for node, code in report["silent"].items():
-        out.print(f"[red]{node} does not answer: {code}[/red]")
+        out.print(marked("red", f"{node} does not answer: {code}"), soft_wrap=True)
     for one in report["lacking"]:
         states = ", ".join(f"{node} {state}" for node, state in one["nodes"].items())
-        out.print(f"[red]{one['copies']} of {n}[/red]  {one['path']}  {one['what']}  {states}", soft_wrap=True)
+        count = marked("red", f"{one['copies']} of {n}")
+        out.print(count, f" {one['path']}  {one['what']}  {states}", soft_wrap=True)
     if report["is_whole"]:
         out.print("everything has all its copies")

@@ -7,11 +7,13 @@ import socket
 import sys
 import time
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
 
 import aiohttp
 import msgspec
 
+from dynafs.cli.terminal import err, out
 from dynafs.errors import ConfigError
 
 READY_TIMEOUT_S = 60.0
@@ -109,17 +111,17 @@ def peer_address(number: int, port: int) -> str:
 async def run(nodes: int, port: int, data: Path, shared_port: int) -> int:
     """Run the cluster until interrupted; return the exit code."""
     paths = prepare(nodes, port, data, shared_port)
-    return await _run(dict(enumerate(paths, 1)), port, data, "cluster ready")
+    return await _run(dict(enumerate(paths, 1)), port, data, ["cluster ready"])
 
 
 async def run_newcomer(data: Path) -> int:
     """Run one more node, which waits to be staged, until interrupted; return the exit code."""
     number, plan, path = prepare_newcomer(data)
     stage = f"dynafs ring stage join n{number}"
-    return await _run({number: path}, plan.port, data, f"n{number} waits to be staged:\n  {stage}")
+    return await _run({number: path}, plan.port, data, [f"n{number} waits to be staged:", f"  {stage}"])
 
 
-async def _run(paths: dict[int, Path], port: int, data: Path, done: str) -> int:
+async def _run(paths: dict[int, Path], port: int, data: Path, done: Sequence[str]) -> int:
     """Run nodes, {number: settings}, until interrupted; say `done` when all of them are ready."""
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -135,11 +137,12 @@ async def _run(paths: dict[int, Path], port: int, data: Path, done: str) -> int:
             ready.cancel()
             return 0
         if not ready.result():
-            print(f"the cluster did not become ready; see {data}/n*.log", file=sys.stderr)
+            err.say(f"the cluster did not become ready; see {data}/n*.log")
             return 1
         for number, process in processes.items():
-            print(f"n{number}  http://127.0.0.1:{port + number - 1}  pid {process.pid}  log {data}/n{number}.log")
-        print(done, flush=True)
+            out.say(f"n{number}  http://127.0.0.1:{port + number - 1}  pid {process.pid}  log {data}/n{number}.log")
+        for line in done:
+            out.say(line)
         await stop
         return 0
     finally:
@@ -163,7 +166,9 @@ async def _watch(number: int, process: asyncio.subprocess.Process, stopped: asyn
         how = f"killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
         log = data / f"n{number}.log"
         last_line = log.read_text(errors="replace").strip().rpartition("\n")[2]
-        print(f"n{number} {how}; see {log}" + (f"\n  {last_line}" if code > 0 else ""), file=sys.stderr, flush=True)
+        err.say(f"n{number} {how}; see {log}")
+        if code > 0:
+            err.say(f"  {last_line}")
 
 
 async def _wait_ready(port: int, processes: dict[int, asyncio.subprocess.Process]) -> bool:

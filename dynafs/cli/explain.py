@@ -11,11 +11,10 @@ from dynafs.cli.output import (
     JsonOption,
     TokenOption,
     UrlOption,
-    out,
-    print_json,
     split_target,
     talk,
 )
+from dynafs.cli.terminal import marked, out, print_json
 
 
 def add_explain_command(app: typer.Typer) -> None:
@@ -41,20 +40,20 @@ def explain(
 
 
 def _print_page(told: dict[str, Any]) -> None:
-    out.print(f"{told['bucket']}/{told['path']}  partition {told['partition']}", markup=False)
+    out.print(f"{told['bucket']}/{told['path']}  partition {told['partition']}", soft_wrap=True)
     count = len(told["versions"])
     what = "deleted" if told["deleted"] else "unknown" if not count else f"{count} version{'s' * (count > 1)}"
-    out.print(f"{what}  {', '.join(told['versions'])}", markup=False)
+    out.print(f"{what}  {', '.join(told['versions'])}", soft_wrap=True)
     table = Table("node", "role", "up", "record", "holds", "keeps for", box=None, pad_edge=False)
     for view in told["nodes"]:
         keeps = ", ".join(f"{node}: {count}" for node, count in view["keeps_for"].items())
-        up = "yes" if view["is_up"] else "[red]no[/red]"
+        up = "yes" if view["is_up"] else marked("red", "no")
         table.add_row(view["node"], view["role"], up, view["state"], ", ".join(view["versions"]), keeps)
     out.print(table)
     copies = ", ".join(f"{count} {state}" for state, count in sorted(told["chunk_copies"].items()))
     out.print(f"chunks: {told['chunk_count']}" + (f", copies: {copies}" if copies else ""))
     for bad in told["bad_copies"]:
-        out.print(f"  [red]{bad['state']}[/red] on {bad['node']}: {bad['chunk']}", soft_wrap=True)
+        out.print(marked("red", f"  {bad['state']}"), f"on {bad['node']}: {bad['chunk']}", soft_wrap=True)
     out.print("next:")
     for step in told["next_steps"]:
-        out.print(f"  {step}", soft_wrap=True, markup=False)
+        out.say(f"  {step}")

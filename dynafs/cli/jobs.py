@@ -16,10 +16,9 @@ from dynafs.cli.output import (
     UrlOption,
     fail,
     human_size,
-    out,
-    print_json,
     talk,
 )
+from dynafs.cli.terminal import out, print_json
 from dynafs.client import DynafsClient
 
 ACTIONS = ("start", "pause", "resume")
@@ -72,9 +71,7 @@ def scrub(
     async def work(client: DynafsClient) -> dict[str, Any]:
         if action != "status":
             return await client.act_on_job("scrub", action)
-        found = await client.jobs()
-        status: dict[str, Any] = next(job for job in found["jobs"] if job["name"] == "scrub")
-        return status
+        return await client.job("scrub")
 
     status = talk(url, token, work, as_json=as_json)
     if as_json:
@@ -125,7 +122,7 @@ def _print_hints(found: dict[str, Any]) -> None:
     elif not found["silent"]:
         out.print("nothing is kept for other nodes")
     for node, code in found["silent"].items():
-        out.print(f"{node} cannot say what it keeps: {code}")
+        out.say(f"{node} cannot say what it keeps: {code}")
 
 
 def _print_table(rows: list[dict[str, Any]]) -> None:

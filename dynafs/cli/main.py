@@ -15,6 +15,7 @@ from dynafs import __version__
 from dynafs.cli import dev as dev_cluster
 from dynafs.cli.attach import add_attach_command
 from dynafs.cli.census import add_census_command
+from dynafs.cli.ending import run_command
 from dynafs.cli.explain import add_explain_command
 from dynafs.cli.files import add_file_commands
 from dynafs.cli.jobs import add_job_commands
@@ -22,6 +23,7 @@ from dynafs.cli.maintenance import cluster_app, node_app
 from dynafs.cli.output import EXIT_USAGE, fail
 from dynafs.cli.ring import ring_app
 from dynafs.cli.storage import storage_app
+from dynafs.cli.transfer import add_transfer_commands
 from dynafs.config import Settings, check_settings, load_settings
 from dynafs.errors import ConfigError, DynafsError
 from dynafs.membership.gossip import route_logs
@@ -37,6 +39,7 @@ app.add_typer(ring_app, name="ring", help="The ring: who owns what.")
 app.add_typer(node_app, name="node", help="One node: taking it out of service, and back.")
 app.add_typer(cluster_app, name="cluster", help="All nodes.")
 app.add_typer(storage_app, name="storage", help="One node's data directory, while the node is stopped.")
+add_transfer_commands(app)
 add_file_commands(app)
 add_job_commands(app)
 add_census_command(app)
@@ -64,7 +67,7 @@ def load_or_exit(config: Path) -> Settings:
     try:
         return load_settings(config, os.environ)
     except ConfigError as error:
-        fail("the settings cannot work:\n  " + "\n  ".join(error.problems).replace("[", "\\["), EXIT_USAGE)
+        fail("the settings cannot work:", EXIT_USAGE, error.problems)
 
 
 @app.command()
@@ -81,7 +84,7 @@ def serve(
     try:
         settings = named(settings)
     except DynafsError as error:
-        fail(error.message.replace("[", "\\["), EXIT_USAGE)
+        fail(error.message, EXIT_USAGE)
     configure_logs(settings.log.level, settings.log.format, node=settings.node.name)
     route_logs()
     try:
@@ -90,10 +93,10 @@ def serve(
             os.execv(sys.executable, [sys.executable, "-m", "dynafs", *sys.argv[1:]])  # noqa: S606
     except DynafsError as error:
         get_logger().error("node.failed", code=error.code, error=error.message)
-        fail(error.message.replace("[", "\\["), EXIT_USAGE)
+        fail(error.message, EXIT_USAGE)
     except OSError as error:
         get_logger().error("node.failed", code="os_error", error=str(error))
-        fail(str(error).replace("[", "\\["), EXIT_USAGE)
+        fail(str(error), EXIT_USAGE)
 
 
 def _load_insecure(config: Path) -> Settings:
@@ -104,7 +107,7 @@ def _load_insecure(config: Path) -> Settings:
         )
         check_settings(settings)
     except ConfigError as error:
-        fail("the settings cannot work:\n  " + "\n  ".join(error.problems).replace("[", "\\["), EXIT_USAGE)
+        fail("the settings cannot work:", EXIT_USAGE, error.problems)
     return settings
 
 
@@ -131,12 +134,10 @@ def dev(
     try:
         code = asyncio.run(dev_cluster.run_newcomer(data) if add else dev_cluster.run(nodes, port, data, shared_port))
     except DynafsError as error:
-        fail(error.message.replace("[", "\\["), EXIT_USAGE)
+        fail(error.message, EXIT_USAGE)
     raise typer.Exit(code)
 
 
 def run() -> None:
     """Entry point of the `dynafs` script."""
-    # A closed standard output must not end in a traceback.
-    sys.stdout.reconfigure(errors="surrogateescape")  # type: ignore[union-attr]
-    app()
+    run_command(lambda: app(standalone_mode=False))

@@ -14,12 +14,10 @@ from dynafs.cli.output import (
     JsonOption,
     TokenOption,
     UrlOption,
-    err,
     fail,
-    out,
-    print_json,
     talk,
 )
+from dynafs.cli.terminal import err, out, print_json
 from dynafs.client import DynafsClient
 from dynafs.errors import DynafsError, ServerUnreachable
 
@@ -96,7 +94,7 @@ def restart(
         seconds = {}
         for row in (await client.ring_status())["nodes"]:
             started_s = time.monotonic()
-            with err.status(f"restarting {row['node']}"):
+            with err.waiting(f"restarting {row['node']}"):
                 await _restart(client, row["node"], timeout_s)
             seconds[row["node"]] = round(time.monotonic() - started_s, 1)
             if not as_json:
@@ -118,13 +116,19 @@ async def _restart(client: DynafsClient, node: str, timeout_s: float) -> None:
 
 
 async def _row(client: DynafsClient, node: str) -> dict[str, Any]:
-    found: dict[str, Any] = next(row for row in (await client.ring_status())["nodes"] if row["node"] == node)
-    return found
+    return _row_of(await client.ring_status(), node)
+
+
+def _row_of(found: dict[str, Any], node: str) -> dict[str, Any]:
+    for row in found["nodes"]:
+        if row["node"] == node:
+            return dict(row)
+    raise GaveUp(f"{node} is no node of the ring any more")
 
 
 async def _is_back(client: DynafsClient, node: str, before: dict[str, Any]) -> bool:
     found = await client.ring_status()
-    row = next(row for row in found["nodes"] if row["node"] == node)
+    row = _row_of(found, node)
     is_new = row["started_unix_ms"] != before["started_unix_ms"]
     return bool(found["has_quorum"] and is_new and not row["problem"] and not row["is_draining"])
 

@@ -14,12 +14,11 @@ from dynafs.cli.output import (
     TokenOption,
     UrlOption,
     human_size,
-    out,
-    print_json,
     split_target,
     talk,
 )
 from dynafs.cli.staging import add_staging_commands
+from dynafs.cli.terminal import out, print_json
 from dynafs.cli.transition import add_transition_commands
 from dynafs.client import DynafsClient
 
@@ -121,4 +120,4 @@ def locate(
     for node in found["nodes"]:
         if node["role"] == "owner" and node["http"]:
             line = f"curl -I {token_header}{shlex.quote('http://' + node['http'] + route)}"
-            out.print(line, soft_wrap=True, markup=False)
+            out.print(line, soft_wrap=True)

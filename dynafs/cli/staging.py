@@ -5,7 +5,8 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from dynafs.cli.output import DEFAULT_URL, JsonOption, TokenOption, UrlOption, human_size, out, print_json, talk
+from dynafs.cli.output import DEFAULT_URL, JsonOption, TokenOption, UrlOption, human_size, talk
+from dynafs.cli.terminal import out, print_json
 from dynafs.client import DynafsClient
 
 stage_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
@@ -129,7 +130,7 @@ def show_plan(found: dict[str, Any]) -> None:
     for row in found["transfers"]:
         out.print(f"  {row['copies']} copies from {row['from']} to {row['to']}")
     for warning in found["warnings"]:
-        out.print(f"[yellow]warning:[/yellow] {warning}")
+        out.warn(warning)
     _print_losses(found)
 
 
@@ -151,6 +152,6 @@ def _print_losses(found: dict[str, Any]) -> None:
         if below:
             risky.append(f"losing {loss['kind']} {loss['name']} leaves {below} partitions with fewer than {found['w']}")
     for line in risky:
-        out.print(f"[yellow]warning:[/yellow] {line} copies")
+        out.warn(f"{line} copies")
     if not risky:
         out.print(f"afterwards any one node or zone can be lost: {found['w']} copies or more are left of everything")

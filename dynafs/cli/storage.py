@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from dynafs.cli.output import EXIT_USAGE, fail, out
+from dynafs.cli.output import EXIT_USAGE, fail
+from dynafs.cli.terminal import out
 from dynafs.config import load_settings
 from dynafs.errors import DynafsError
 from dynafs.node import named
@@ -37,8 +38,8 @@ def rebuild(
             Path(settings.node.data_dir), settings.cluster.id, settings.node.name, token_hex(4)
         ) as directory:
             if from_scratch and (aside := set_index_aside(directory)) is not None:
-                out.print(f"the old index was moved to {aside}", soft_wrap=True, markup=False)
+                out.print(f"the old index was moved to {aside}", soft_wrap=True)
             count = rebuild_index(directory, settings.storage)
     except DynafsError as error:
-        fail(error.message.replace("[", "\\["), EXIT_USAGE)
+        fail(error.message, EXIT_USAGE)
     out.print(f"{count} chunks indexed")

@@ -4,7 +4,6 @@ import asyncio
 from typing import Annotated, Any
 
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from dynafs.cli.output import (
     DEFAULT_URL,
@@ -12,12 +11,10 @@ from dynafs.cli.output import (
     JsonOption,
     TokenOption,
     UrlOption,
-    err,
-    out,
-    print_json,
     talk,
 )
 from dynafs.cli.staging import show_plan
+from dynafs.cli.terminal import count_bars, err, out, print_json
 from dynafs.client import DynafsClient
 
 #: Pause between two looks at a change that is under way.
@@ -78,7 +75,7 @@ def throttle(
     else:
         out.print(f"up to {mib_per_s} MiB/s each" if mib_per_s else "each as fast as it likes")
         for node, problem in told["failed"].items():
-            err.print(f"[yellow]warning:[/yellow] {node}: {problem}")
+            err.warn(f"{node}: {problem}")
     if told["failed"]:
         raise typer.Exit(EXIT_REFUSED)
 
@@ -95,8 +92,7 @@ def transfers(
         found = await client.transfers()
         if not wait or found["step"] == "stable":
             return found
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        with Progress(*columns, console=out, disable=as_json) as progress:
+        with count_bars(is_disabled=as_json) as progress:
             bars: dict[str, Any] = {}
             while found["step"] != "stable":
                 for row in found["nodes"]:
