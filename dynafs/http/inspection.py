@@ -54,7 +54,10 @@ class InspectionRoutes:
         cursor = None if listing.after is None else base64.urlsafe_b64encode(listing.after).decode()
         if not bucket:
             return json_response({"buckets": [path for path, _ in listing.files], "cursor": cursor})
-        rows = [{"path": path, **version_json(version)} for path, version in listing.files]
+        rows = [
+            {"path": path, **version_json(version), "siblings": listing.siblings.get(path, 0)}
+            for path, version in listing.files
+        ]
         return json_response({"bucket": bucket, "files": rows, "prefixes": listing.prefixes, "cursor": cursor})
 
     async def make_bucket(self, request: web.BaseRequest, bucket: str) -> web.StreamResponse:

@@ -30,11 +30,13 @@ _Rows = list[tuple[str, bytes]]
 
 
 class Listing(NamedTuple):
-    """One page. after: where the next page begins, None at the end."""
+    """One page. after: where the next page begins, None at the end. siblings: {path: versions beside the listed one},
+    of the files that have any."""
 
     files: list[tuple[str, Version]]
     prefixes: list[str]
     after: bytes | None
+    siblings: dict[str, int]
 
 
 class _Page(NamedTuple):
@@ -66,7 +68,7 @@ class Lister:
             asked = ListRecords(bucket, prefix, delimiter, position, min(self._rows_max, listing.room + 1))
             pages, view = await self._reach.in_view(partial(self._ask_all, asked, policy.r))
             position = await self._merge(pages, asked, policy, listing, view)
-        return Listing(listing.files, listing.prefixes, position)
+        return Listing(listing.files, listing.prefixes, position, listing.siblings)
 
     async def _ask_all(self, asked: ListRecords, r: int, view: RingView) -> tuple[list[_Page], RingView]:
         """Return what the nodes of a view told, and the view."""
@@ -106,11 +108,11 @@ class Lister:
                 continue
             if listing.is_full or any(page.gaps.get(folded, path) < path for page in pages):
                 return decided
-            version = await self._decide(pages, request.bucket, path, policy, view)
+            files = await self._decide(pages, request.bucket, path, policy, view)
             decided = path
-            if version is not None:
+            if files:
                 is_shown = bool(folded)
-                listing.show(path, folded, version)
+                listing.show(path, folded, files)
                 decided = folded + BEHIND if folded else path
         if not is_shown and _has_gap(pages, group):
             return decided
@@ -118,8 +120,9 @@ class Lister:
 
     async def _decide(
         self, pages: list[_Page], bucket: str, path: bytes, policy: QuorumPolicy, view: RingView
-    ) -> Version | None:
-        """Return the newest version of a file, None when it is deleted; what fewer than W hold is read with repair."""
+    ) -> tuple[Version, ...]:
+        """Return a file's versions, the newest first, none when it is deleted; what fewer than W hold is read with
+        repair."""
         name = FileName(bucket, path.decode())
         place = file_hash(name.key)
         owners = view.owners(place)
@@ -128,18 +131,17 @@ class Lister:
         for record in held.values():
             merged = merged.merge(record)
         if policy.is_available:
-            files = merged.resolved().files
-            return files[0] if files else None
+            return merged.resolved().files
         newest = merged.newest
         if newest is None:
-            return None
+            return ()
         fold = QuorumWrite(policy.w, *view.writers(place))
         for node, record in held.items():
             if record.newest is not None and record.newest.stamp == newest.stamp:
                 fold.add_ack(node)
         if fold.verdict is not Verdict.MET:
             newest = (await self._records.read(name.key, policy)).newest
-        return newest if newest is not None and newest.is_file else None
+        return (newest,) if newest is not None and newest.is_file else ()
 
 
 class _Draft:
@@ -149,6 +151,7 @@ class _Draft:
         self._limit = limit
         self.files: list[tuple[str, Version]] = []
         self.prefixes: list[str] = []
+        self.siblings: dict[str, int] = {}
 
     @property
     def room(self) -> int:
@@ -158,11 +161,13 @@ class _Draft:
     def is_full(self) -> bool:
         return self.room <= 0
 
-    def show(self, path: bytes, folded: bytes, version: Version) -> None:
+    def show(self, path: bytes, folded: bytes, files: tuple[Version, ...]) -> None:
         if folded:
             self.prefixes.append(folded.decode())
-        else:
-            self.files.append((path.decode(), version))
+            return
+        self.files.append((path.decode(), files[0]))
+        if len(files) > 1:
+            self.siblings[path.decode()] = len(files) - 1
 
 
 def _read_page(node: str, request: ListRecords, body: bytes | bytearray, *, is_end: bool) -> _Page:

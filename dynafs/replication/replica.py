@@ -327,11 +327,9 @@ def _without_inline(record: Record) -> bytes:
 
 
 def _without_contents(record: Record) -> bytes:
-    """Return an encoded record whose newest version has lost its inline bytes and chunk list: a listing's row."""
-    newest = record.newest
-    assert newest is not None
-    slim = msgspec.structs.replace(newest, inline=None, manifest=None)
-    return encode_record(Record(record.context, (slim,)))
+    """Return an encoded record whose versions have lost their inline bytes and chunk lists: a listing's row."""
+    slim = [msgspec.structs.replace(version, inline=None, manifest=None) for version in record.versions]
+    return encode_record(Record(record.context, tuple(slim)))
 
 
 def _no_introduction() -> Answer:

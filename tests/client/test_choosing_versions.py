@@ -55,3 +55,15 @@ async def test_command_shows_chooses_and_resolves(url: str, tmp_path: Path) -> N
     assert (code, "sibling " in out, "2 versions stand side by side" in out) == (0, True, True)
     assert (await dynafs("put", target, "both/f", "--context", context, url=url))[0] == 0
     assert (await dynafs("get", "both/f", "-", url=url))[1] == target.read_text()
+
+
+async def test_listings_count_versions(url: str) -> None:
+    """Clients, scripts and people see from a listing that versions stand side by side, and that they are resolved."""
+    async with DynafsClient(url) as client:
+        assert [(row["path"], row["siblings"]) async for row in client.list("both")] == [("f", 1)]
+        assert (await dynafs("ls", "both", url=url))[1].split() == ["2", "versions", "f"]
+        with pytest.raises(SiblingsFound) as caught:
+            await client.get("both", "f")
+        await client.put("both", "f", b"merged", seen=caught.value.context)
+        assert [(row["path"], row["siblings"]) async for row in client.list("both")] == [("f", 0)]
+        assert (await dynafs("ls", "both", url=url))[1].split() == ["6", "B", "f"]
