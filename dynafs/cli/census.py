@@ -74,7 +74,7 @@ def _print_report(report: dict[str, Any]) -> None:
             table.add_row(f"{copies} of {n}", *cells)
     out.print(table)
     seconds = (report["finished_unix_ms"] - report["started_unix_ms"]) / 1000
-    out.print(f"{report['deleted']} deletes are remembered; counted in {seconds:.1f} s")
+    out.say(f"{report['deleted']} deletes are remembered; counted in {seconds:.1f} s")
     for node, code in report["silent"].items():
         out.print(marked("red", f"{node} does not answer: {code}"), soft_wrap=True)
     for one in report["lacking"]:
@@ -82,4 +82,4 @@ def _print_report(report: dict[str, Any]) -> None:
         count = marked("red", f"{one['copies']} of {n}")
         out.print(count, f" {one['path']}  {one['what']}  {states}", soft_wrap=True)
     if report["is_whole"]:
-        out.print("everything has all its copies")
+        out.say("everything has all its copies")

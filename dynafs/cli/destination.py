@@ -51,6 +51,8 @@ class Destination:
 def local_path(destination: str | None, path: str) -> Path:
     """Return where a file of the cluster goes: to `destination`, or below it when it is a directory; None: into the
     working directory. path: of the file in its bucket. Raises OSError when its name cannot be a local file's."""
+    if destination == "":
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), "''")
     if destination is not None and not Path(destination).is_dir():
         if destination.endswith("/"):
             raise NotADirectoryError(errno.ENOTDIR, "no such directory", destination)
@@ -80,7 +82,10 @@ async def open_destination(path: Path | None) -> AsyncIterator[Destination]:
 async def _open_stream(path: Path) -> int | None:
     """Return a descriptor of a device, FIFO or the like, None when that is not what is there. Raises OSError."""
     if own := _OWN_STREAM.fullmatch(str(path)):
-        return os.dup(int(own[1] or own[2] or {"/dev/stdout": 1, "/dev/stderr": 2}[own[0]]))
+        try:
+            return os.dup(int(own[1] or own[2] or {"/dev/stdout": 1, "/dev/stderr": 2}[own[0]]))
+        except (OSError, OverflowError) as error:
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF), str(path)) from error
     if (found := _stat(path)) is None or stat.S_ISREG(found.st_mode):
         return None
     while True:

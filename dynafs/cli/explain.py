@@ -40,10 +40,10 @@ def explain(
 
 
 def _print_page(told: dict[str, Any]) -> None:
-    out.print(f"{told['bucket']}/{told['path']}  partition {told['partition']}", soft_wrap=True)
+    out.say(f"{told['bucket']}/{told['path']}  partition {told['partition']}")
     count = len(told["versions"])
     what = "deleted" if told["deleted"] else "unknown" if not count else f"{count} version{'s' * (count > 1)}"
-    out.print(f"{what}  {', '.join(told['versions'])}", soft_wrap=True)
+    out.say(f"{what}  {', '.join(told['versions'])}")
     table = Table("node", "role", "up", "record", "holds", "keeps for", box=None, pad_edge=False)
     for view in told["nodes"]:
         keeps = ", ".join(f"{node}: {count}" for node, count in view["keeps_for"].items())
@@ -51,9 +51,9 @@ def _print_page(told: dict[str, Any]) -> None:
         table.add_row(view["node"], view["role"], up, view["state"], ", ".join(view["versions"]), keeps)
     out.print(table)
     copies = ", ".join(f"{count} {state}" for state, count in sorted(told["chunk_copies"].items()))
-    out.print(f"chunks: {told['chunk_count']}" + (f", copies: {copies}" if copies else ""))
+    out.say(f"chunks: {told['chunk_count']}" + (f", copies: {copies}" if copies else ""))
     for bad in told["bad_copies"]:
         out.print(marked("red", f"  {bad['state']}"), f"on {bad['node']}: {bad['chunk']}", soft_wrap=True)
-    out.print("next:")
+    out.say("next:")
     for step in told["next_steps"]:
         out.say(f"  {step}")

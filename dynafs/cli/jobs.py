@@ -54,7 +54,7 @@ def jobs(
     if as_json:
         print_json(found)
         return
-    out.print(f"node {found['seen_by']}")
+    out.say(f"node {found['seen_by']}")
     _print_table(found["jobs"])
 
 
@@ -120,7 +120,7 @@ def _print_hints(found: dict[str, Any]) -> None:
             table.add_row(row["keeper"], row["target"], str(row["count"]), human_size(row["bytes"]), f"{age_s:.0f} s")
         out.print(table)
     elif not found["silent"]:
-        out.print("nothing is kept for other nodes")
+        out.say("nothing is kept for other nodes")
     for node, code in found["silent"].items():
         out.say(f"{node} cannot say what it keeps: {code}")
 

@@ -60,7 +60,7 @@ def drain(
     if as_json:
         print_json(told)
     else:
-        out.print(f"{node} is out of service: stop it now, or `dynafs node resume {node}`")
+        out.say(f"{node} is out of service: stop it now, or `dynafs node resume {node}`")
 
 
 @node_app.command()
@@ -72,7 +72,7 @@ def resume(
     if as_json:
         print_json(told)
     else:
-        out.print(f"{node} is in service")
+        out.say(f"{node} is in service")
 
 
 @cluster_app.command()
@@ -98,7 +98,7 @@ def restart(
                 await _restart(client, row["node"], timeout_s)
             seconds[row["node"]] = round(time.monotonic() - started_s, 1)
             if not as_json:
-                out.print(f"{row['node']} is back after {seconds[row['node']]} s, and everything has all its copies")
+                out.say(f"{row['node']} is back after {seconds[row['node']]} s, and everything has all its copies")
         return {"restarted": seconds}
 
     told = talk(url, token, work, as_json=as_json)

@@ -37,7 +37,7 @@ def status(url: UrlOption = DEFAULT_URL, token: TokenOption = "", as_json: JsonO
     if as_json:
         print_json(found)
         return
-    out.print(
+    out.say(
         f"epoch {found['epoch']}, {found['partitions']} partitions x {found['n']} copies, seen by {found['seen_by']}"
     )
     table = Table("", "node", "zone", "weight", "copies", "share", "stored", "epoch", "clock", box=None, pad_edge=False)
@@ -50,12 +50,12 @@ def status(url: UrlOption = DEFAULT_URL, token: TokenOption = "", as_json: JsonO
     out.print(table)
     for node in found["nodes"]:
         if node["is_draining"]:
-            out.print(f"{node['node']} is being drained: dynafs node resume {node['node']}")
+            out.say(f"{node['node']} is being drained: dynafs node resume {node['node']}")
     for node, address in found["waiting"].items():
         where = f" at {address}" if address else ""
-        out.print(f"{node} waits{where}: dynafs ring stage join {node}" + ("" if address else " --address HOST:PORT"))
+        out.say(f"{node} waits{where}: dynafs ring stage join {node}" + ("" if address else " --address HOST:PORT"))
     if found["step"] != "stable":
-        out.print(f"the ring changes to epoch {found['next_epoch']} ({found['step']}): dynafs ring transfers")
+        out.say(f"the ring changes to epoch {found['next_epoch']} ({found['step']}): dynafs ring transfers")
 
 
 @ring_app.command()
@@ -66,9 +66,9 @@ def check(url: UrlOption = DEFAULT_URL, token: TokenOption = "", as_json: JsonOp
         print_json(found)
     else:
         for problem in found["problems"]:
-            out.print(problem)
+            out.say(problem)
         if not found["problems"]:
-            out.print(f"epoch {found['epoch']}: all {len(found['nodes'])} nodes are up and agree")
+            out.say(f"epoch {found['epoch']}: all {len(found['nodes'])} nodes are up and agree")
     if not found["has_quorum"]:
         raise typer.Exit(EXIT_BROKEN)
     if found["problems"]:
@@ -110,7 +110,7 @@ def locate(
     if as_json:
         print_json(found)
         return
-    out.print(f"partition {found['partition']}")
+    out.say(f"partition {found['partition']}")
     table = Table("role", "state", "node", "zone", "address", box=None, pad_edge=False)
     for node in found["nodes"]:
         table.add_row(node["role"], "UN" if node["is_up"] else "DN", node["node"], node["zone"], node["address"])
@@ -120,4 +120,4 @@ def locate(
     for node in found["nodes"]:
         if node["role"] == "owner" and node["http"]:
             line = f"curl -I {token_header}{shlex.quote('http://' + node['http'] + route)}"
-            out.print(line, soft_wrap=True)
+            out.say(line)

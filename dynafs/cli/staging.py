@@ -116,19 +116,19 @@ def _show(found: dict[str, Any], *, as_json: bool) -> None:
 def show_plan(found: dict[str, Any]) -> None:
     """Print what the staged changes would take."""
     if not found["staged"]:
-        out.print(f"nothing is staged; the ring stays at epoch {found['epoch']}")
+        out.say(f"nothing is staged; the ring stays at epoch {found['epoch']}")
         return
-    out.print(f"staged for epoch {found['epoch'] + 1}, plan {found['hash']}:")
+    out.say(f"staged for epoch {found['epoch'] + 1}, plan {found['hash']}:")
     for change in found["staged"]:
-        out.print(f"  {change}")
+        out.say(f"  {change}")
     _print_nodes(found)
     size = human_size(found["moves_bytes"])
-    out.print(
+    out.say(
         f"{found['moves']} of {found['partitions'] * found['n']} copies move, about {size} by what this node stores; "
         f"{found['moves_min']} must. The fullest node is {found['imbalance']:.1%} above its share."
     )
     for row in found["transfers"]:
-        out.print(f"  {row['copies']} copies from {row['from']} to {row['to']}")
+        out.say(f"  {row['copies']} copies from {row['from']} to {row['to']}")
     for warning in found["warnings"]:
         out.warn(warning)
     _print_losses(found)
@@ -154,4 +154,4 @@ def _print_losses(found: dict[str, Any]) -> None:
     for line in risky:
         out.warn(f"{line} copies")
     if not risky:
-        out.print(f"afterwards any one node or zone can be lost: {found['w']} copies or more are left of everything")
+        out.say(f"afterwards any one node or zone can be lost: {found['w']} copies or more are left of everything")

@@ -38,8 +38,8 @@ def rebuild(
             Path(settings.node.data_dir), settings.cluster.id, settings.node.name, token_hex(4)
         ) as directory:
             if from_scratch and (aside := set_index_aside(directory)) is not None:
-                out.print(f"the old index was moved to {aside}", soft_wrap=True)
+                out.say(f"the old index was moved to {aside}")
             count = rebuild_index(directory, settings.storage)
     except DynafsError as error:
         fail(error.message, EXIT_USAGE)
-    out.print(f"{count} chunks indexed")
+    out.say(f"{count} chunks indexed")

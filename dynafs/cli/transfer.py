@@ -81,6 +81,8 @@ def put(
 
 @contextmanager
 def _opened(source: str) -> Iterator[LocalSource]:
+    if not source:
+        fail("'': no such file or directory", EXIT_USAGE)
     with open_standard_input() if source in STANDARD_INPUT else open_source(Path(source)) as opened:
         yield opened
 

@@ -73,7 +73,7 @@ def throttle(
     if as_json:
         print_json(told)
     else:
-        out.print(f"up to {mib_per_s} MiB/s each" if mib_per_s else "each as fast as it likes")
+        out.say(f"up to {mib_per_s} MiB/s each" if mib_per_s else "each as fast as it likes")
         for node, problem in told["failed"].items():
             err.warn(f"{node}: {problem}")
     if told["failed"]:
@@ -113,10 +113,10 @@ def _show(found: dict[str, Any], *, as_json: bool) -> None:
         print_json(found)
         return
     if found["step"] == "stable":
-        out.print(f"nothing moves; the ring is at epoch {found['epoch']}")
+        out.say(f"nothing moves; the ring is at epoch {found['epoch']}")
         return
-    out.print(f"from epoch {found['epoch']} to {found['next_epoch']}, {found['step']}; `dynafs ring transfers --wait`")
+    out.say(f"from epoch {found['epoch']} to {found['next_epoch']}, {found['step']}; `dynafs ring transfers --wait`")
     for row in found["nodes"]:
         done = "does not answer" if row["done"] is None and found["step"] == "moving" else f"{row['done'] or 0} done"
         if found["step"] == "moving":
-            out.print(f"  {row['node']}: {row['partitions']} partitions, {done}")
+            out.say(f"  {row['node']}: {row['partitions']} partitions, {done}")

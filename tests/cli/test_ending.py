@@ -95,3 +95,21 @@ async def test_commands_end_in_words(arguments: tuple[str, ...]) -> None:
         async with answering(answer) as url:
             code, out, err = await dynafs(*arguments, url=url)
             assert (code, "Traceback" in err, "\x1b" in out + err) == (2, False, False), err
+
+
+async def test_ctrl_c_while_the_command_loads() -> None:
+    """It ends by the signal, without a traceback."""
+    script = """
+import os, signal, sys
+class Interrupt:
+    def find_spec(self, name, *_):
+        if name == "typer":
+            os.kill(os.getpid(), signal.SIGINT)
+sys.meta_path.insert(0, Interrupt())
+sys.argv = ["dynafs", "ls"]
+from dynafs.__main__ import run
+run()
+"""
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", script, stderr=asyncio.subprocess.PIPE)
+    _, err = await process.communicate()
+    assert (process.returncode, err) == (-2, b"")

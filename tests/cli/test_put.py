@@ -52,6 +52,7 @@ async def test_streams_of_any_name_are_read(cluster, tmp_path: Path) -> None:
     ("arguments", "told"),
     [
         (("{dir}", "demo/x"), "is a directory"),
+        (("", "demo/x"), "'': no such file or directory"),
         (("{dir}/none", "demo/x"), "none: no such file or directory"),
         (("-", "demo/dir/"), "standard input has no name of its own"),
         (("/dev/null", "demo/dir/"), "/dev/null has no name of its own"),
