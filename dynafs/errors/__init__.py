@@ -7,10 +7,6 @@ Rule 3: an assertion is for our own bugs; everything the world can do to us is o
 
 from collections.abc import Mapping, Sequence
 
-from dynafs.errors.requests import ExpectationFailed as ExpectationFailed
-from dynafs.errors.requests import HeadersTooLarge as HeadersTooLarge
-from dynafs.errors.requests import RequestMalformed as RequestMalformed
-from dynafs.errors.requests import VersionNotSupported as VersionNotSupported
 from dynafs.errors.client import (
     AnswerUnexpected as AnswerUnexpected,
 )
@@ -23,6 +19,43 @@ from dynafs.errors.client import (
 from dynafs.errors.client import (
     SourceChanged as SourceChanged,
 )
+from dynafs.errors.peers import (
+    LocalProtocolError as LocalProtocolError,
+)
+from dynafs.errors.peers import (
+    PeerError as PeerError,
+)
+from dynafs.errors.peers import (
+    PeerOutdated as PeerOutdated,
+)
+from dynafs.errors.peers import (
+    PeerOverloaded as PeerOverloaded,
+)
+from dynafs.errors.peers import (
+    PeerRefused as PeerRefused,
+)
+from dynafs.errors.peers import (
+    PeerTimeout as PeerTimeout,
+)
+from dynafs.errors.peers import (
+    PeerUnreachable as PeerUnreachable,
+)
+from dynafs.errors.peers import (
+    ProtocolError as ProtocolError,
+)
+from dynafs.errors.peers import (
+    RemoteProtocolError as RemoteProtocolError,
+)
+from dynafs.errors.peers import (
+    ReplyTooLarge as ReplyTooLarge,
+)
+from dynafs.errors.peers import (
+    RequestTooLarge as RequestTooLarge,
+)
+from dynafs.errors.requests import ExpectationFailed as ExpectationFailed
+from dynafs.errors.requests import HeadersTooLarge as HeadersTooLarge
+from dynafs.errors.requests import RequestMalformed as RequestMalformed
+from dynafs.errors.requests import VersionNotSupported as VersionNotSupported
 from dynafs.errors.ring import (
     ChangeRefused as ChangeRefused,
 )
@@ -171,79 +204,6 @@ class Overloaded(DynafsError):
         self.retry_after_s = retry_after_s
 
 
-class ProtocolError(DynafsError):
-    """Bytes that break the node-to-node protocol or a format on disk."""
-
-
-class RemoteProtocolError(ProtocolError):
-    """They were wrong: malformed, too large, out of order or unauthenticated. The connection closes."""
-
-    code = "remote_protocol_error"
-
-
-class LocalProtocolError(ProtocolError):
-    """We were wrong: something we tried to send cannot be sent."""
-
-    code = "local_protocol_error"
-
-
-class PeerError(DynafsError):
-    """A call to a peer did not bring an answer."""
-
-    retryable = True
-
-    def __init__(self, message: str, node: str, **evidence: object) -> None:
-        super().__init__(message, node=node, **evidence)
-        self.node = node
-
-
-class PeerUnreachable(PeerError):
-    """No connection to the peer, or it broke before the answer came. `is_sent`: the peer may have got the request."""
-
-    code = "peer_unreachable"
-
-    def __init__(self, node: str, reason: str, *, is_sent: bool = False) -> None:
-        super().__init__(f"node {node} is unreachable: {reason}", node, reason=reason)
-        self.reason, self.is_sent = reason, is_sent
-
-
-class PeerTimeout(PeerError):
-    """The peer did not answer in time."""
-
-    code = "peer_timeout"
-
-    def __init__(self, node: str, after_s: float) -> None:
-        super().__init__(f"node {node} did not answer within {after_s:g} s", node, after_s=after_s)
-
-
-class PeerOverloaded(PeerError):
-    """Too many calls to this peer are under way already."""
-
-    code = "peer_overloaded"
-
-
-class PeerOutdated(PeerError):
-    """The peer runs an older version, which does not know this request."""
-
-    code = "peer_outdated"
-    retryable = False
-
-    def __init__(self, node: str, request: str) -> None:
-        super().__init__(f"node {node} runs an older version that does not know {request}; update it first", node)
-
-
-class PeerRefused(PeerError):
-    """The peer answered with an error; `remote_code` is that error's code."""
-
-    code = "peer_refused"
-
-    def __init__(self, node: str, remote_code: str, message: str, remote: Mapping[str, object]) -> None:
-        super().__init__(f"node {node} refused: {message}", node, remote_code=remote_code)
-        self.remote_code, self.remote_message = remote_code, message
-        #: the remote error's evidence
-        self.remote = remote
-
-
 class QuorumError(DynafsError):
     """Fewer nodes answered well than the request needs. `failures` is {node: code}."""
 
@@ -290,6 +250,20 @@ class TooManySiblings(DynafsError):
         super().__init__(
             f"{siblings_max} versions stand beside each other; read them and write with the X-Dynafs-Context you get",
             siblings_max=siblings_max,
+        )
+
+
+class TooManyActors(DynafsError):
+    """A node that stands in for an owner would need one more name in a record that has as many as it may; an owner, or
+    a node that wrote the file before, can still write it."""
+
+    code = "too_many_actors"
+    retryable = True
+
+    def __init__(self, actors_max: int) -> None:
+        super().__init__(
+            f"{actors_max} actors have written the file; an owner of it must coordinate this write",
+            actors_max=actors_max,
         )
 
 

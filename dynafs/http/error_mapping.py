@@ -17,6 +17,7 @@ STATUS: dict[type[errors.DynafsError], int] = {
     errors.NotFound: 404,
     errors.BucketExists: 409,
     errors.TooManySiblings: 409,
+    errors.TooManyActors: 503,
     errors.RingChanged: 409,
     errors.PlanOutdated: 409,
     errors.NotSafe: 409,

@@ -14,13 +14,17 @@ from dynafs.errors import (
     PeerRefused,
     PeerTimeout,
     PeerUnreachable,
+    RemoteProtocolError,
+    RequestTooLarge,
 )
 from dynafs.peers.connection import FramedConnection
 from dynafs.ports import Answer, Body
-from dynafs.wire.frames import Frame, FrameKind
+from dynafs.wire.error_reply import decode_error
+from dynafs.wire.frames import Frame, FrameKind, FrameTooLarge
 from dynafs.wire.handshake import CallerHandshake, HandshakeMessage
 from dynafs.wire.message import Message
-from dynafs.wire.messages import decode_error, decode_reply, encode_message
+from dynafs.wire.messages import encode_message
+from dynafs.wire.replies import decode_reply_to, reply_type
 
 #: How often deadlines and signs of life are looked at; deadlines are this much later at worst.
 SWEEP_INTERVAL_S = 0.1
@@ -30,6 +34,7 @@ class _Waiting(NamedTuple):
     future: "asyncio.Future[Answer]"
     deadline: float
     timeout_s: float
+    expected: type[Message]
 
 
 class CallerConnection(FramedConnection):
@@ -90,9 +95,14 @@ class CallerConnection(FramedConnection):
             future.set_exception(PeerOverloaded(f"{self._calls_max} calls to {self.node} are under way", self.node))
         else:
             self._next_id = request_id = (self._next_id + 1) & 0xFFFFFFFF
-            self._waiting[request_id] = _Waiting(future, self._loop.time() + timeout_s, timeout_s)
+            try:
+                self.send(FrameKind.REQUEST, request_id, encode_message(message), body)
+            except FrameTooLarge as error:
+                future.set_exception(RequestTooLarge(self.node, f"{type(message).__name__}: {error.message}"))
+                return future
+            expected = reply_type(message)
+            self._waiting[request_id] = _Waiting(future, self._loop.time() + timeout_s, timeout_s, expected)
             future.add_done_callback(partial(self._on_done, request_id))
-            self.send(FrameKind.REQUEST, request_id, encode_message(message), body)
         return future
 
     def _on_done(self, request_id: int, future: "asyncio.Future[Answer]") -> None:
@@ -100,15 +110,23 @@ class CallerConnection(FramedConnection):
             self.send(FrameKind.CANCEL, request_id)
 
     def on_frame(self, frame: Frame) -> None:
-        """Resolve the call a reply or an error belongs to; late ones are dropped."""
+        """Resolve the call a reply or an error belongs to; late ones are dropped. A reply that makes no sense fails its
+        own call only: the frames around it are whole."""
         self._is_pinged = False
-        if frame.kind is FrameKind.REPLY:
-            reply = decode_reply(frame.head)
-            if (waiting := self._waiting.pop(frame.request_id, None)) is not None and not waiting.future.done():
-                waiting.future.set_result(Answer(reply, frame.body))
-        elif frame.kind is FrameKind.ERROR:
-            error = decode_error(frame.head)
-            self._fail(frame.request_id, PeerRefused(self.node, error.code, error.message, error.evidence))
+        if frame.kind not in (FrameKind.REPLY, FrameKind.ERROR) or frame.request_id not in self._waiting:
+            return
+        try:
+            if frame.kind is FrameKind.ERROR:
+                error = decode_error(frame.head)
+                self._fail(frame.request_id, PeerRefused(self.node, error.code, error.message, error.evidence))
+                return
+            reply = decode_reply_to(frame.head, self._waiting[frame.request_id].expected)
+        except RemoteProtocolError as problem:
+            self._fail(frame.request_id, PeerRefused(self.node, problem.code, problem.message, {}))
+            return
+        waiting = self._waiting.pop(frame.request_id)
+        if not waiting.future.done():
+            waiting.future.set_result(Answer(reply, frame.body))
 
     def _fail(self, request_id: int, error: PeerError) -> None:
         if (waiting := self._waiting.pop(request_id, None)) is not None and not waiting.future.done():

@@ -3,10 +3,13 @@
 import asyncio
 from typing import cast
 
-from dynafs.errors import DynafsError, RemoteProtocolError
+from dynafs.errors import DynafsError, LocalProtocolError, RemoteProtocolError
+from dynafs.observe.events import get_logger
 from dynafs.ports import Body
 from dynafs.wire.frames import Frame, FrameDecoder, FrameKind, encode_frame
 from dynafs.wire.handshake import HandshakeMessage, decode_handshake, encode_handshake
+
+log = get_logger()
 
 #: Bodies up to this are sent in one piece with their header; copying them is cheaper than a second buffer.
 JOINED_BODY_SIZE_BYTES = 16 << 10
@@ -38,7 +41,8 @@ class FramedConnection(asyncio.BufferedProtocol):
         return self._decoder.get_buffer()
 
     def buffer_updated(self, nbytes: int) -> None:
-        """Handle the frames these bytes complete; anything malformed closes the connection."""
+        """Handle the frames these bytes complete. Bytes that are no frames close the connection; so does a bug, with a
+        log event and its traceback."""
         self.heard_at = self._loop.time()
         try:
             for frame in self._decoder.buffer_updated(nbytes):
@@ -48,6 +52,9 @@ class FramedConnection(asyncio.BufferedProtocol):
                     self._handshake_frame(frame)
         except RemoteProtocolError as error:
             self.on_violation(error)
+        except Exception as error:
+            log.exception("peer.connection_failed", address=self.address, error=repr(error))
+            self.on_violation(LocalProtocolError("internal error"))
 
     def _handshake_frame(self, frame: Frame) -> None:
         if frame.kind is not FrameKind.HELLO:
@@ -72,7 +79,10 @@ class FramedConnection(asyncio.BufferedProtocol):
         self._decoder.allow_full_frames()
 
     def send(self, kind: FrameKind, request_id: int = 0, head: bytes = b"", body: Body = b"") -> None:
-        """Queue a frame for sending; nothing happens on a closed connection."""
+        """Queue a frame for sending; nothing happens on a closed connection.
+
+        Raises FrameTooLarge, with nothing sent and the connection as it was.
+        """
         if self._transport is None or self._transport.is_closing():
             return
         header = encode_frame(kind, request_id, head, len(body))

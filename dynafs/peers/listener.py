@@ -5,14 +5,15 @@ from collections.abc import Callable
 from functools import partial
 
 from dynafs.config import TimeoutSettings, split_address
-from dynafs.errors import DynafsError, RemoteProtocolError
+from dynafs.errors import DynafsError, LocalProtocolError, RemoteProtocolError, ReplyTooLarge
 from dynafs.observe import metrics
 from dynafs.observe.events import get_logger
 from dynafs.peers.connection import FramedConnection
 from dynafs.ports import Answer, Clock, RequestHandler
-from dynafs.wire.frames import Frame, FrameKind
+from dynafs.wire.error_reply import encode_error
+from dynafs.wire.frames import Frame, FrameKind, FrameTooLarge
 from dynafs.wire.handshake import NONCE_SIZE_BYTES, HandshakeMessage, Hello, ListenerHandshake, Refusal
-from dynafs.wire.messages import decode_request, encode_message, error_reply
+from dynafs.wire.messages import decode_request, encode_message
 
 log = get_logger()
 
@@ -92,25 +93,21 @@ class ListenerConnection(FramedConnection):
             self.send(FrameKind.PONG)
 
     def _serve(self, frame: Frame) -> None:
-        request = decode_request(frame.head)
-        if request.since > self._handshake.wire_version:
-            raise RemoteProtocolError(f"{type(request).__name__} was not agreed on in the handshake")
         try:
+            request = decode_request(frame.head)
+            self._handshake.check_agreed(request)
             answer = self._listener.handler(self.peer, request, frame.body)
-        except DynafsError as error:
+            future = None if isinstance(answer, Answer) else asyncio.ensure_future(answer)
+        except Exception as error:  # noqa: BLE001  one request must not cost the connection its other requests
             self._send_error(frame.request_id, error)
             return
-        except Exception as error:  # noqa: BLE001  one request's bug must not cost the connection its other requests
-            self._send_bug(frame.request_id, error)
-            return
         if isinstance(answer, Answer):
-            self.send(FrameKind.REPLY, frame.request_id, encode_message(answer.message), answer.body)
-            return
-        size_bytes = len(frame.body)
-        self._listener.gate.add(self, size_bytes)
-        future = asyncio.ensure_future(answer)
-        self._serving[frame.request_id] = future
-        future.add_done_callback(partial(self._on_served, frame.request_id, size_bytes))
+            self._send_answer(frame.request_id, answer)
+        elif future is not None:
+            size_bytes = len(frame.body)
+            self._listener.gate.add(self, size_bytes)
+            self._serving[frame.request_id] = future
+            future.add_done_callback(partial(self._on_served, frame.request_id, size_bytes))
 
     def _on_served(self, request_id: int, size_bytes: int, future: "asyncio.Future[Answer]") -> None:
         self._listener.gate.remove(size_bytes)
@@ -119,19 +116,30 @@ class ListenerConnection(FramedConnection):
             return
         error = future.exception()
         if error is None:
-            answer = future.result()
-            self.send(FrameKind.REPLY, request_id, encode_message(answer.message), answer.body)
-        elif isinstance(error, DynafsError):
-            self._send_error(request_id, error)
+            self._send_answer(request_id, future.result())
         else:
-            self._send_bug(request_id, error)
+            self._send_error(request_id, error)
 
-    def _send_bug(self, request_id: int, error: BaseException) -> None:
-        log.error("peer.request_failed", peer=self.peer, error=repr(error), exc_info=error)
-        self._send_error(request_id, DynafsError("internal error"))
+    def _send_answer(self, request_id: int, answer: Answer) -> None:
+        """Send an answer, or why it cannot be sent."""
+        try:
+            self.send(FrameKind.REPLY, request_id, encode_message(answer.message), answer.body)
+        except FrameTooLarge as error:
+            reply = type(answer.message).__name__
+            log.warning("peer.reply_dropped", peer=self.peer, reply=reply, reason=error.message)
+            self._send_error(request_id, ReplyTooLarge(f"{reply} cannot be sent: {error.message}"))
+        except Exception as error:  # noqa: BLE001  this is called from callbacks, where nobody else would answer
+            self._send_error(request_id, error)
 
-    def _send_error(self, request_id: int, error: DynafsError) -> None:
-        self.send(FrameKind.ERROR, request_id, encode_message(error_reply(error)))
+    def _send_error(self, request_id: int, error: BaseException) -> None:
+        """Send an error of ours; a bug is logged, and the peer learns no more than that it was one."""
+        sent = error if isinstance(error, DynafsError) and not isinstance(error, LocalProtocolError) else None
+        if sent is None:
+            log.error("peer.request_failed", peer=self.peer, error=repr(error), exc_info=error)
+            sent = DynafsError("internal error")
+        elif isinstance(sent, RemoteProtocolError):
+            log.warning("peer.misbehaved", peer=self.peer, address=self.address, reason=sent.message)
+        self.send(FrameKind.ERROR, request_id, encode_error(sent))
 
     def set_reading(self, *, on: bool) -> None:
         """Stop or go on receiving."""

@@ -21,7 +21,7 @@ from dynafs.replication.writing import store_at
 from dynafs.ring import file_hash
 from dynafs.ring.view import RingView
 from dynafs.wire.messages import ReadRecord, RecordReply, StoreRecord
-from dynafs.wire.records import decode_record, encode_record
+from dynafs.wire.records import decode_context, decode_record, encode_record
 
 log = get_logger()
 
@@ -98,7 +98,9 @@ class _ReadRun:
     def _ask(self, node: str) -> None:
         whole, self._whole = self._whole, False
         self._asked_s[node] = self._reach.loop.time()
-        question = ReadRecord(self._key, whole, bool(self._wall_ms), self._wall_ms, self._version)
+        question = ReadRecord(
+            self._key, whole, bool(self._wall_ms), self._wall_ms, self._version, context_in_body=bool(self._wall_ms)
+        )
         self.follow(node, self._reach.ask(node, question), whole=whole)
 
     def follow(self, node: str, future: "asyncio.Future[Answer]", *, whole: bool) -> None:
@@ -123,11 +125,12 @@ class _ReadRun:
     def _fold_answer(self, node: str, answer: Answer, *, whole: bool) -> None:
         reply = answer.message
         assert isinstance(reply, RecordReply)
+        context = decode_context(answer.body) if reply.context_in_body else reply.context
         if whole:
             self.fold.add_record(node, reply.digest, decode_record(answer.body))
         else:
             self.fold.add_digest(node, reply.digest)
-        self.contexts.append(reply.context)
+        self.contexts.append(context)
 
     def _hedge(self) -> None:
         self._ask_next()

@@ -54,7 +54,7 @@ from dynafs.wire.messages import (
     StoreRecord,
 )
 from dynafs.wire.operator_messages import LimitJob, OperatorRequest, RestartNode, SetDraining
-from dynafs.wire.records import decode_record, encode_record, record_digest
+from dynafs.wire.records import decode_record, encode_context, encode_record, record_digest
 from dynafs.wire.ring_messages import (
     AcceptRing,
     AskIntroduction,
@@ -72,6 +72,8 @@ log = get_logger()
 
 Committer = Callable[[CommitVersion, bytes], Awaitable[Answer]]
 _STORED = Answer(Stored())
+#: Contexts of smaller records certainly fit into a head, which costs less than a body of their own.
+CONTEXT_IN_HEAD_SIZE_BYTES_MAX = 32 << 10
 
 
 class Replica:
@@ -210,8 +212,12 @@ class Replica:
             self.refill.check(request.key)
         self._fence.check(request.ring_version)
         data = self._store.read_record(request.key)
-        context = dict(self._decode_stored(data).context) if request.context else {}
-        return Answer(RecordReply(record_digest(data), context), data if request.whole else b"")
+        if not request.context:
+            return Answer(RecordReply(record_digest(data)), data if request.whole else b"")
+        context = self._decode_stored(data).context
+        if request.context_in_body and not request.whole and len(data) > CONTEXT_IN_HEAD_SIZE_BYTES_MAX:
+            return Answer(RecordReply(record_digest(data), context_in_body=True), encode_context(context))
+        return Answer(RecordReply(record_digest(data), dict(context)), data if request.whole else b"")
 
     def _decode_stored(self, data: bytes) -> Record:
         try:

@@ -5,14 +5,26 @@ from collections.abc import Sequence
 from functools import partial
 
 from dynafs.config import TimeoutSettings
-from dynafs.errors import DynafsError, PeerError, PeerOverloaded, PeerRefused, PeerTimeout, PeerUnreachable
+from dynafs.errors import (
+    DynafsError,
+    PeerError,
+    PeerOverloaded,
+    PeerRefused,
+    PeerTimeout,
+    PeerUnreachable,
+    RemoteProtocolError,
+    ReplyTooLarge,
+    RequestTooLarge,
+)
 from dynafs.observe.events import get_logger
 from dynafs.ports import Answer, Body, RequestHandler
 from dynafs.sim.loop import Life
 from dynafs.sim.network import Network
-from dynafs.wire.frames import Frame, FrameDecoder, FrameKind, encode_frame
+from dynafs.wire.error_reply import decode_error, encode_error
+from dynafs.wire.frames import Frame, FrameDecoder, FrameKind, FrameTooLarge, encode_frame
 from dynafs.wire.message import Message
-from dynafs.wire.messages import decode_error, decode_reply, decode_request, encode_message, error_reply
+from dynafs.wire.messages import decode_request, encode_message
+from dynafs.wire.replies import decode_reply_to, reply_type
 
 log = get_logger()
 
@@ -20,10 +32,10 @@ log = get_logger()
 class _Call:
     """A question on its way."""
 
-    __slots__ = ("future", "timer")
+    __slots__ = ("expected", "future", "timer")
 
-    def __init__(self, future: "asyncio.Future[Answer]", timer: asyncio.TimerHandle) -> None:
-        self.future, self.timer = future, timer
+    def __init__(self, future: "asyncio.Future[Answer]", timer: asyncio.TimerHandle, expected: type[Message]) -> None:
+        self.future, self.timer, self.expected = future, timer, expected
 
 
 class _Link:
@@ -84,10 +96,14 @@ class SimPeers:
             future.set_exception(PeerOverloaded(f"{self._calls_max} calls to {node} are under way", node))
             return future
         self._next_id = request_id = self._next_id + 1
+        try:
+            self._send(link, FrameKind.REQUEST, request_id, encode_message(message), body)
+        except FrameTooLarge as error:
+            future.set_exception(RequestTooLarge(node, f"{type(message).__name__}: {error.message}"))
+            return future
         timer = self._loop.call_later(timeout_s, self._expire, link, request_id, timeout_s)
-        link.calls[request_id] = _Call(future, timer)
+        link.calls[request_id] = _Call(future, timer, reply_type(message))
         future.add_done_callback(partial(self._on_done, link, request_id))
-        self._send(link, FrameKind.REQUEST, request_id, encode_message(message), body)
         return future
 
     @property
@@ -207,7 +223,7 @@ class SimPeers:
             case FrameKind.PING:
                 self._transmit(link.peer, source_life, FrameKind.PONG, 0)
             case FrameKind.REPLY:
-                self._settle(link, frame.request_id, Answer(decode_reply(frame.head), frame.body))
+                self._on_reply(link, frame)
             case FrameKind.ERROR:
                 told = decode_error(frame.head)
                 self._settle(link, frame.request_id, PeerRefused(link.peer, told.code, told.message, told.evidence))
@@ -216,6 +232,18 @@ class SimPeers:
                     answer.cancel()
             case FrameKind.REQUEST:
                 self._serve(who, frame)
+
+    def _on_reply(self, link: _Link, frame: Frame) -> None:
+        """Resolve a call; a reply that makes no sense fails it."""
+        call = link.calls.get(frame.request_id)
+        if call is None:
+            return
+        try:
+            reply = decode_reply_to(frame.head, call.expected)
+        except RemoteProtocolError as problem:
+            self._settle(link, frame.request_id, PeerRefused(link.peer, problem.code, problem.message, {}))
+            return
+        self._settle(link, frame.request_id, Answer(reply, frame.body))
 
     def _serve(self, who: tuple[str, int, int], frame: Frame) -> None:
         assert self.handler is not None
@@ -248,8 +276,11 @@ class SimPeers:
 
     def _reply(self, who: tuple[str, int, int], answer: Answer) -> None:
         peer, life, request_id = who
-        self._transmit(peer, life, FrameKind.REPLY, request_id, encode_message(answer.message), answer.body)
+        try:
+            self._transmit(peer, life, FrameKind.REPLY, request_id, encode_message(answer.message), answer.body)
+        except FrameTooLarge as error:
+            self._reply_error(who, ReplyTooLarge(f"{type(answer.message).__name__} cannot be sent: {error.message}"))
 
     def _reply_error(self, who: tuple[str, int, int], error: DynafsError) -> None:
         peer, life, request_id = who
-        self._transmit(peer, life, FrameKind.ERROR, request_id, encode_message(error_reply(error)))
+        self._transmit(peer, life, FrameKind.ERROR, request_id, encode_error(error))

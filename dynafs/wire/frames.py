@@ -31,6 +31,10 @@ DIRECT_BODY_SIZE_BYTES = 32 << 10
 RECEIVE_BUFFER_SIZE_BYTES = 128 << 10
 
 
+class FrameTooLarge(LocalProtocolError):
+    """A frame that the other side would refuse; nothing of it was sent."""
+
+
 class FrameKind(IntEnum):
     """What a frame is for."""
 
@@ -53,9 +57,9 @@ class Frame(NamedTuple):
 
 
 def encode_frame(kind: FrameKind, request_id: int, head: bytes, body_size_bytes: int = 0) -> bytes:
-    """Return everything of the frame but its body, which the caller sends behind it uncopied."""
+    """Return everything of the frame but its body, which the caller sends behind it uncopied. Raises FrameTooLarge."""
     if len(head) > HEAD_SIZE_BYTES_MAX or body_size_bytes > BODY_SIZE_BYTES_MAX:
-        raise LocalProtocolError(f"a frame of {len(head)} + {body_size_bytes} bytes is too large to send")
+        raise FrameTooLarge(f"a frame of {len(head)} + {body_size_bytes} bytes is too large to send")
     prefix = _PREFIX.pack(FRAME_VERSION, kind, 0, request_id, len(head), body_size_bytes)
     return prefix + _CRC.pack(crc32c(head, crc32c(prefix))) + head
 

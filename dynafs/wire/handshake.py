@@ -16,6 +16,7 @@ import hmac
 import msgspec
 
 from dynafs.errors import RemoteProtocolError
+from dynafs.wire.message import Message
 
 #: Of the messages this node speaks. Raised when nodes before it would not understand new ones; such messages say since
 #: which version they are (`Message.since`). Fields may be appended to messages at any time: who does not know them
@@ -131,6 +132,11 @@ class ListenerHandshake:
     def wire_version(self) -> int:
         """The version that both sides speak."""
         return spoken(self._hello, self.theirs)
+
+    def check_agreed(self, request: Message) -> None:
+        """Raise RemoteProtocolError for a request that is newer than the version both sides speak."""
+        if request.since > self.wire_version:
+            raise RemoteProtocolError(f"{type(request).__name__} was not agreed on in the handshake")
 
     def on_message(self, message: HandshakeMessage) -> list[HandshakeMessage]:
         """Take one message of the caller. Raises RemoteProtocolError when it must be refused."""

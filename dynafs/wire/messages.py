@@ -5,12 +5,12 @@ Rule 2: fields are only ever appended, with a default; readers ignore what they 
 Rule 3: bulk (chunk bytes, records, listing rows) travels in the frame's body, never in the head.
 """
 
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import msgspec
 
 from dynafs.causality import Stamp
-from dynafs.errors import DynafsError, RemoteProtocolError
+from dynafs.errors import LocalProtocolError, RemoteProtocolError
 from dynafs.wire.message import Message
 from dynafs.wire.operator_messages import OperatorRequest
 from dynafs.wire.ring_messages import (
@@ -29,6 +29,7 @@ from dynafs.wire.ring_messages import (
 class ReadRecord(Message, frozen=True):
     """What do you hold under this key? The digest is always told; the record and its context when asked for.
 
+    context_in_body: the asker reads the context from the body, too; older nodes expect it in the head.
     wall_ms: the asker's clock when it is about to stamp a write, else 0; refused when too far ahead of the reader's.
     ring_version: by which the asker chose whom to ask; refused when there is a newer one. 0 in questions that count
     for no quorum.
@@ -39,13 +40,16 @@ class ReadRecord(Message, frozen=True):
     context: bool = False
     wall_ms: int = 0
     ring_version: int = 0
+    context_in_body: bool = False
 
 
 class RecordReply(Message, frozen=True):
-    """digest: empty when nothing is held. Body: the encoded record when it was asked for."""
+    """digest: empty when nothing is held. Body: the encoded record when it was asked for, else the encoded context when
+    `context_in_body`, which is where a context goes that may be too large for a head."""
 
     digest: bytes
     context: dict[str, int] = msgspec.field(default_factory=dict)
+    context_in_body: bool = False
 
 
 class StoreRecord(Message, frozen=True):
@@ -262,7 +266,8 @@ class PulledRecords(Message, frozen=True):
 class CommitVersion(Message, frozen=True):
     """Coordinate this write for me: stamp the version in the body and store it at w owners.
 
-    seen: what the client had seen of the file, None when it did not say.
+    seen: what the client had seen of the file, None when it did not say; checked where it came from the client, and
+    bounded by what a context token, or a delete, hands on.
     commit_id: random, the same when the same request arrives again; a commit must happen at most once.
     ring_version: of the ring state by which you own the file.
     """
@@ -281,14 +286,6 @@ class CommitReply(Message, frozen=True):
 
     stamp: Stamp
     stored_on: list[str]
-
-
-class ErrorReply(Message, frozen=True):
-    """The request failed on the other side; the fields of its error."""
-
-    code: str
-    message: str
-    evidence: dict[str, Any] = msgspec.field(default_factory=dict)
 
 
 #: What nodes ask each other to bring copies together, and to learn what may go.
@@ -336,12 +333,14 @@ M = TypeVar("M")
 _encoder = msgspec.msgpack.Encoder()
 _request_decoder: msgspec.msgpack.Decoder[Request] = msgspec.msgpack.Decoder(Request)
 _reply_decoder: msgspec.msgpack.Decoder[Reply] = msgspec.msgpack.Decoder(Reply)
-_error_decoder = msgspec.msgpack.Decoder(ErrorReply)
 
 
 def encode_message(message: Message) -> bytes:
-    """Return the head bytes of a message."""
-    return _encoder.encode(message)
+    """Return the head bytes of a message; raise LocalProtocolError when a field cannot be encoded."""
+    try:
+        return _encoder.encode(message)
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
+        raise LocalProtocolError(f"{type(message).__name__} cannot be encoded: {error}") from error
 
 
 def decode_request(head: bytes) -> Request:
@@ -352,16 +351,6 @@ def decode_request(head: bytes) -> Request:
 def decode_reply(head: bytes) -> Reply:
     """Return the reply; raise RemoteProtocolError for anything else."""
     return _decode(_reply_decoder, head)
-
-
-def decode_error(head: bytes) -> ErrorReply:
-    """Return the error; raise RemoteProtocolError for anything else."""
-    return _decode(_error_decoder, head)
-
-
-def error_reply(error: DynafsError) -> ErrorReply:
-    """Return the message that carries an error of ours to the node that asked."""
-    return ErrorReply(error.code, error.message[:1000], error.evidence)
 
 
 def _decode(decoder: msgspec.msgpack.Decoder[M], head: bytes) -> M:

@@ -11,6 +11,7 @@ from typing import TypeVar
 import msgspec
 from blake3 import blake3
 
+from dynafs.causality import Context
 from dynafs.errors import RemoteProtocolError
 from dynafs.files.version import EMPTY, Record, Version
 from dynafs.wire.seal import seal, unseal
@@ -23,6 +24,7 @@ T = TypeVar("T")
 _Plain = tuple[dict[str, int], list[Version]]
 _encoder = msgspec.msgpack.Encoder()
 _record_decoder: msgspec.msgpack.Decoder[_Plain] = msgspec.msgpack.Decoder(_Plain)
+_context_decoder = msgspec.msgpack.Decoder(dict[str, int])
 _version_decoder = msgspec.msgpack.Decoder(Version)
 
 
@@ -39,6 +41,16 @@ def decode_record(data: bytes | bytearray | memoryview) -> Record:
         return EMPTY
     context, versions = _decode(_record_decoder, data)
     return Record(context, tuple(versions))
+
+
+def encode_context(context: Context) -> bytes:
+    """Return a context alone, sealed like a record."""
+    return seal(RECORD_FORMAT, _encoder.encode(context))
+
+
+def decode_context(data: bytes | bytearray | memoryview) -> dict[str, int]:
+    """Return the context; raise RemoteProtocolError when the bytes are damaged or not a context."""
+    return _decode(_context_decoder, data)
 
 
 def encode_version(version: Version) -> bytes:

@@ -14,7 +14,17 @@ from dynafs.sim.network import Network, NetworkConditions
 from dynafs.sim.peers import SimPeers
 from dynafs.sim.trace import Trace
 from dynafs.wire.handshake import WIRE_VERSION, Hello
-from dynafs.wire.messages import ChunkReply, ReadChunk, ReadRecord, RecordReply, Request, StoreChunk, Stored
+from dynafs.wire.messages import (
+    ChunkReply,
+    CompareRecords,
+    ReadChunk,
+    ReadRecord,
+    RecordReply,
+    Request,
+    ScanRecords,
+    StoreChunk,
+    Stored,
+)
 
 TIMEOUTS = TimeoutSettings(
     connect_s=0.5, ping_interval_s=0.2, ping_timeout_s=0.3, reconnect_min_s=0.01, reconnect_max_s=0.05
@@ -29,6 +39,8 @@ class Service:
         self.gate = asyncio.Event()
         self.running = 0
         self.cancelled = asyncio.Event()
+        #: the answer to CompareRecords, and to ScanRecords a little later
+        self.strange = Answer(Stored())
 
     def __call__(self, peer: str, request: Request, body: bytes | bytearray) -> Answer | Awaitable[Answer]:
         if isinstance(request, ReadRecord):
@@ -37,7 +49,15 @@ class Service:
             return Answer(ChunkReply(), BIG)
         if isinstance(request, StoreChunk):
             return self._wait()
+        if isinstance(request, CompareRecords):
+            return self.strange
+        if isinstance(request, ScanRecords):
+            return self._answer_strangely()
         raise NotFound("thing", peer)
+
+    async def _answer_strangely(self) -> Answer:
+        await asyncio.sleep(0)
+        return self.strange
 
     async def _wait(self) -> Answer:
         self.running += 1

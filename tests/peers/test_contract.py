@@ -6,9 +6,22 @@ from collections.abc import AsyncIterator
 import pytest
 from pairs import BIG, SimPair, TcpPair
 
-from dynafs.errors import PeerOverloaded, PeerRefused, PeerTimeout, PeerUnreachable
+from dynafs.errors import PeerOverloaded, PeerRefused, PeerTimeout, PeerUnreachable, RequestTooLarge
 from dynafs.ports import Answer
-from dynafs.wire.messages import ReadChunk, ReadRecord, RecordReply, StatChunks, StoreChunk, Stored
+from dynafs.wire.frames import BODY_SIZE_BYTES_MAX, HEAD_SIZE_BYTES_MAX
+from dynafs.wire.messages import (
+    ChunkReply,
+    CompareRecords,
+    Differing,
+    ReadChunk,
+    ReadRecord,
+    RecordReply,
+    ScannedRecords,
+    ScanRecords,
+    StatChunks,
+    StoreChunk,
+    Stored,
+)
 
 
 @pytest.fixture(params=[TcpPair, SimPair])
@@ -35,6 +48,47 @@ async def test_error_of_the_other_side_keeps_its_code(pair) -> None:
     with pytest.raises(PeerRefused) as caught:
         await pair.pool.call("b", StatChunks(b""), timeout_s=2)
     assert caught.value.remote_code == "not_found"
+
+
+@pytest.mark.parametrize("request_", [CompareRecords(), ScanRecords(b"", 1)], ids=["at once", "later"])
+@pytest.mark.parametrize(
+    "answer",
+    [Answer(Differing(list(range(HEAD_SIZE_BYTES_MAX)))), Answer(ScannedRecords(b""), bytes(BODY_SIZE_BYTES_MAX + 1))],
+    ids=["head", "body"],
+)
+async def test_answer_too_large_to_send_fails_its_own_call_only(pair, request_, answer: Answer) -> None:
+    """The asker gets an error at once; the other calls and the connection go on."""
+    waiting = pair.pool.call("b", StoreChunk(b"", b"", b""), timeout_s=5)
+    pair.service.strange = answer
+    with pytest.raises(PeerRefused) as caught:
+        await pair.pool.call("b", request_, timeout_s=2)
+    assert caught.value.remote_code == "reply_too_large"
+    pair.service.gate.set()
+    assert await waiting == Answer(Stored())
+
+
+@pytest.mark.parametrize(
+    ("message", "body"),
+    [(ReadRecord(bytes(HEAD_SIZE_BYTES_MAX)), b""), (StoreChunk(b"", b"", b""), bytes(BODY_SIZE_BYTES_MAX + 1))],
+    ids=["head", "body"],
+)
+async def test_request_too_large_to_send_fails_its_own_call_only(pair, message, body: bytes) -> None:
+    """It is not sent and takes no place; the connection goes on."""
+    waiting = pair.pool.call("b", StoreChunk(b"", b"", b""), timeout_s=5)
+    for _ in range(10):
+        with pytest.raises(RequestTooLarge):
+            await pair.pool.call("b", message, body, timeout_s=2)
+    pair.service.gate.set()
+    assert await waiting == Answer(Stored())
+
+
+async def test_reply_of_another_type_fails_its_own_call_only(pair) -> None:
+    """A peer that answers another question than was asked is not believed."""
+    pair.service.strange = Answer(ChunkReply())
+    with pytest.raises(PeerRefused) as caught:
+        await pair.pool.call("b", CompareRecords(), timeout_s=2)
+    assert caught.value.remote_code == "remote_protocol_error"
+    assert (await pair.pool.call("b", ReadRecord(b"k"), timeout_s=2)).message == RecordReply(b"k")
 
 
 async def test_call_past_its_deadline_fails_and_is_cancelled_over_there(pair) -> None:

@@ -7,11 +7,11 @@ from collections.abc import AsyncIterator
 import pytest
 from pairs import TcpPair as Pair
 
-from dynafs.errors import PeerUnreachable
+from dynafs.errors import PeerRefused, PeerUnreachable
 from dynafs.ports import Answer
 from dynafs.wire.frames import FrameKind, encode_frame
 from dynafs.wire.handshake import WIRE_VERSION, Hello, encode_handshake
-from dynafs.wire.messages import ReadRecord, RecordReply, StoreChunk, Stored
+from dynafs.wire.messages import CompareRecords, Differing, ReadRecord, RecordReply, ScanRecords, StoreChunk, Stored
 
 
 @pytest.fixture
@@ -86,3 +86,60 @@ async def test_silent_stranger_is_cut_off(pair: Pair, events: list[dict]) -> Non
         await asyncio.wait_for(reader.read(), 3)
         writer.close()
         assert [event["event"] for event in events] == ["peer.refused"]
+
+
+def is_connected(pair: Pair, events: list[dict]) -> bool:
+    return pair.pool.is_up("b") and not any(event["event"] == "peer.disconnected" for event in events)
+
+
+@pytest.mark.parametrize("request_", [CompareRecords(), ScanRecords(b"", 1)], ids=["at once", "later"])
+@pytest.mark.parametrize("strange", [Answer(Differing([object()])), Answer(Stored(), 7), None], ids=str)
+async def test_bug_in_a_handler_costs_its_own_call_only(pair: Pair, request_, strange, events: list[dict]) -> None:
+    """The asker gets internal_error, the log one event with the traceback, and the connection goes on."""
+    events.clear()
+    pair.service.strange = strange
+    with pytest.raises(PeerRefused) as caught:
+        await pair.pool.call("b", request_, timeout_s=2)
+    assert caught.value.remote_code == "internal_error"
+    logged = [event for event in events if event["event"] == "peer.request_failed"]
+    assert len(logged) == 1
+    assert logged[0]["exc_info"].__traceback__ is not None
+    assert (await pair.pool.call("b", ReadRecord(b"k"), timeout_s=2)).message == RecordReply(b"k")
+    assert is_connected(pair, events)
+
+
+async def test_malformed_message_of_a_peer_costs_its_own_call_only(pair: Pair, events: list[dict]) -> None:
+    """A request or a reply that cannot be decoded fails one call; frames that cannot be cut end the connection."""
+    events.clear()
+    connection = pair.pool._lanes["b"][0].connection
+    waiting = pair.pool.call("b", StoreChunk(b"", b"", b""), timeout_s=5)
+    connection.send(FrameKind.REQUEST, 77, b"no message")
+    for listening in pair.listener.connections:
+        listening.send(FrameKind.REPLY, 1, b"no message")
+        listening.send(FrameKind.ERROR, 1, b"no message")
+        listening.send(FrameKind.REPLY, 99, b"no message")
+    with pytest.raises(PeerRefused) as caught:
+        await waiting
+    assert caught.value.remote_code == "remote_protocol_error"
+    assert (await pair.pool.call("b", ReadRecord(b"k"), timeout_s=2)).message == RecordReply(b"k")
+    assert [event["event"] for event in events] == ["peer.misbehaved"]
+    assert is_connected(pair, events)
+
+
+async def test_bug_outside_of_requests_ends_the_connection_with_one_event(pair: Pair, events: list[dict]) -> None:
+    """It is logged with its traceback, calls under way fail, and the peers connect again."""
+    connection = pair.pool._lanes["b"][0].connection
+    waiting = pair.pool.call("b", StoreChunk(b"", b"", b""), timeout_s=5)
+    await pair.pool.call("b", ReadRecord(b"k"), timeout_s=2)
+    events.clear()
+    connection.on_frame = None
+    with pytest.raises(PeerUnreachable):
+        await pair.pool.call("b", ReadRecord(b"k"), timeout_s=2)
+    with pytest.raises(PeerUnreachable):
+        await waiting
+    assert [event["event"] for event in events if event["log_level"] == "error"] == ["peer.connection_failed"]
+    async with asyncio.timeout(5):
+        while pair.pool._lanes["b"][0].connection in (None, connection):
+            await asyncio.sleep(0.01)
+    await pair.wait_up()
+    assert (await pair.pool.call("b", ReadRecord(b"k"), timeout_s=2)).message == RecordReply(b"k")
