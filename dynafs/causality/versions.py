@@ -13,6 +13,8 @@ from typing import Generic, Protocol, Self, TypeVar
 from dynafs.causality.stamp import Stamp
 
 Context = Mapping[str, int]
+#: What one entry of a context takes as msgpack besides the actor's name, at most.
+ENTRY_SIZE_BYTES = 14
 
 
 class Stamped(Protocol):
@@ -70,6 +72,24 @@ class VersionSet(Generic[V]):
     def time_max(self) -> int:
         """The greatest hybrid time seen, 0 when nothing was."""
         return max(self.context.values(), default=0)
+
+    def shown_context(self, size_bytes_max: int) -> dict[str, int]:
+        """Return the context that a reader of this set hands on with its next write, at most `size_bytes_max` bytes of
+        msgpack.
+
+        A write must cover the versions that stand, so their actors come first. Then come the actors that wrote last: a
+        replica that is behind may still hold what they replaced, and would keep it beside the write until the next
+        merge. Any part of the context is safe, since it covers less than the reader has seen, and so replaces less.
+        """
+        standing = dict.fromkeys(version.stamp.actor for version in self.versions)
+        others = sorted(self.context.keys() - standing, key=lambda actor: (self.context[actor], actor), reverse=True)
+        shown, size_bytes = {}, ENTRY_SIZE_BYTES
+        for actor in [*standing, *others]:
+            entry_bytes = len(actor.encode()) + ENTRY_SIZE_BYTES
+            if size_bytes + entry_bytes <= size_bytes_max:
+                size_bytes += entry_bytes
+                shown[actor] = self.context[actor]
+        return dict(sorted(shown.items()))
 
     def merge(self, other: Self) -> Self:
         """Return the join of both. Commutative, associative, idempotent."""

@@ -90,15 +90,18 @@ class Record(VersionSet[Version]):
             return self
         return self.last_writer_wins()
 
+    def unseen(self, draft: Version, seen: Context) -> list[Version]:
+        """Return the versions that stay beside a write that has seen only `seen`: those it has not seen, unless they
+        have the same contents."""
+        return [one for one in self.versions if not covers(seen, one.stamp) and one.contents != draft.contents]
+
     def with_sibling(self, version: Version, seen: Context) -> Self:
-        """Return the record after a write that has seen only `seen`: the rest stays beside it unless it has the same
-        contents.
+        """Return the record after a write that has seen only `seen`: what is `unseen` stays beside it.
 
         Only for the node whose actor stamps the version, over all that actor ever wrote of the file: its entry of the
         context covers all of that (Almeida et al., dotted version vector sets, 2014).
         """
-        kept = [one for one in self.versions if not covers(seen, one.stamp) and one.contents != version.contents]
-        return type(self).of(join(self.context, seen), [*kept, version])
+        return type(self).of(join(self.context, seen), [*self.unseen(version, seen), version])
 
 
 EMPTY = Record({}, ())

@@ -1,19 +1,17 @@
 """What a request asks: paths, query parameters, and body, checked where they enter."""
 
 import asyncio
-import base64
-import binascii
 from collections.abc import AsyncIterator, Mapping
 from typing import NamedTuple
 from urllib.parse import parse_qsl, unquote_to_bytes
 
-import msgspec
 from aiohttp import ClientConnectionError, web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from dynafs.errors import BodyIncomplete, NameInvalid, RequestInvalid
 from dynafs.files import FileName
 from dynafs.http.request import ClientRequest
+from dynafs.wire.context_token import ContextTokens
 
 QUERY_FIELDS_MAX = 32
 #: What a reader of a file has seen of it, for its next write.
@@ -78,16 +76,18 @@ def quorum_of(query: Mapping[str, str], n: int) -> AskedQuorum:
     return AskedQuorum(whole_number(query, "r", 1, n), whole_number(query, "w", 1, n), level)
 
 
-def context_of(headers: Mapping[str, str]) -> dict[str, int] | None:
-    """Return what a client says it had seen of a file, in X-Dynafs-Context as it was given to it."""
+def context_of(headers: Mapping[str, str], tokens: ContextTokens, name: FileName) -> dict[str, int] | None:
+    """Return what a client had seen of a file, by the X-Dynafs-Context that it got with the file; None without one.
+
+    Raises RequestInvalid unless this cluster issued it for this file.
+    """
     text = headers.get(CONTEXT_HEADER)
     if text is None:
         return None
-    try:
-        packed = base64.b64decode(text, altchars=b"-_", validate=True)
-        return msgspec.msgpack.decode(packed, type=dict[str, int])
-    except (ValueError, binascii.Error, msgspec.DecodeError):
-        raise RequestInvalid(CONTEXT_HEADER, "use the value of an earlier answer as it was") from None
+    seen = tokens.read(name.key, text)
+    if seen is None or sum(field.lower() == CONTEXT_HEADER.lower() for field, _ in headers.items()) > 1:
+        raise RequestInvalid(CONTEXT_HEADER, "use the value that came with this file, unchanged; read the file again")
+    return seen
 
 
 async def invite_body(request: web.BaseRequest) -> None:

@@ -13,7 +13,6 @@ from dynafs.files.ranges import ByteRange
 from dynafs.http.asking import CONTEXT_HEADER, body_of, context_of, query_of, quorum_of
 from dynafs.http.fields import conditions_of
 from dynafs.http.rendering import (
-    context_header,
     file_url,
     json_response,
     not_modified_response,
@@ -47,7 +46,7 @@ class FileRoutes:
         """Store the body."""
         replication, headers = self._replication, request.headers
         asked = quorum_of(query_of(raw_query, QUORUM_QUERY), self._n)
-        seen = context_of(headers)
+        seen = context_of(headers, replication.context_tokens, name)
         expected, metadata = expected_digests(headers), metadata_of(headers)
         policy = await replication.buckets.find_or_make(name.bucket)
         size_bytes = request.content_length
@@ -71,11 +70,11 @@ class FileRoutes:
             name, replication.buckets.quorum(policy, asked.r, None, asked.consistency)
         )
         if len(record.files) > 1 and "version" not in query:
-            return siblings_response(name, record)
+            return siblings_response(name, record, replication.context_tokens.issue(name.key, record))
         version, now_s = _chosen(name, record, query.get("version")), time.time()
         fields = version_headers(version, now_s)
         if policy.keeps_both:
-            fields[CONTEXT_HEADER] = context_header(record)
+            fields[CONTEXT_HEADER] = replication.context_tokens.issue(name.key, record)
         current, conditions = Validators(version.etag, version.stamp.wall_ms // 1000), conditions_of(request.headers)
         if conditions is not None and not must_send(conditions, current, now_s):
             return not_modified_response(fields)
@@ -104,12 +103,14 @@ class FileRoutes:
         fields["Content-Range"] = f"bytes {found.start}-{found.stop - 1}/{version.size_bytes}"
         return await self._send(request, name, version, found, 206, fields)
 
-    async def delete(self, name: FileName, raw_query: str) -> web.StreamResponse:
+    async def delete(self, request: web.BaseRequest, name: FileName, raw_query: str) -> web.StreamResponse:
         """Write a tombstone."""
         replication = self._replication
         asked = quorum_of(query_of(raw_query, QUORUM_QUERY), self._n)
+        seen = context_of(request.headers, replication.context_tokens, name)
         policy = await replication.buckets.find(name.bucket)
-        receipt = await replication.files.delete(name, replication.buckets.quorum(policy, *asked, is_write=True))
+        quorum = replication.buckets.quorum(policy, *asked, is_write=True)
+        receipt = await replication.files.delete(name, quorum, seen)
         return web.Response(status=204, headers={"X-Dynafs-Version": str(receipt.version.stamp)})
 
     async def _send(

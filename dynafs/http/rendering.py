@@ -1,6 +1,5 @@
 """What responses look like: versions as headers and JSON."""
 
-import base64
 from collections.abc import MutableMapping
 from email.utils import formatdate
 from functools import lru_cache
@@ -81,17 +80,13 @@ def version_json(version: Version) -> dict[str, Any]:
     }
 
 
-def context_header(record: Record) -> str:
-    """Return what a reader of this record has seen, for its next write."""
-    return base64.urlsafe_b64encode(msgspec.msgpack.encode(record.context)).decode()
-
-
-def siblings_response(name: FileName, record: Record) -> web.Response:
-    """Return 300: versions stand beside each other, and nobody has said which is right."""
+def siblings_response(name: FileName, record: Record, token: str) -> web.Response:
+    """Return 300: versions stand beside each other, and nobody has said which is right. token: for the write that
+    does."""
     url = file_url(name)
     rows = [{**version_json(one), "url": f"{url}?version={quote(str(one.stamp), safe='')}"} for one in record.files]
-    told = {"bucket": name.bucket, "path": name.path, "versions": rows, "context": context_header(record)}
-    return json_response(told, 300, {"X-Dynafs-Context": context_header(record)})
+    told = {"bucket": name.bucket, "path": name.path, "versions": rows, "context": token}
+    return json_response(told, 300, {"X-Dynafs-Context": token})
 
 
 def receipt_json(name: FileName, receipt: Receipt) -> dict[str, Any]:

@@ -88,7 +88,7 @@ class Router:
         if method == "PUT":
             return await self._files.put(request, name, query)
         if method == "DELETE":
-            return await self._files.delete(name, query)
+            return await self._files.delete(request, name, query)
         return self._not_allowed(request, "GET, HEAD, PUT, POST, DELETE")
 
     async def _route_bucket(self, request: web.BaseRequest, bucket: str, query: str) -> web.StreamResponse:

@@ -43,6 +43,7 @@ from dynafs.replication.watch import PeerWatch
 from dynafs.ring import Ring
 from dynafs.ring.transition import RingState, Step
 from dynafs.ring.view import RingView
+from dynafs.wire.context_token import ContextTokens, token_key
 from dynafs.wire.ring import encode_ring_state
 from dynafs.wire.ring_messages import Introduction
 
@@ -109,6 +110,7 @@ class Replication:
     def _compose_requests(self) -> None:
         """What serves clients."""
         cluster, limits, wait_s = self.settings.cluster, self.settings.limits, self.settings.limits.admission_timeout_s
+        self.context_tokens = ContextTokens(token_key(cluster.secret, cluster.id))
         self.buckets = Buckets(self.records, self.committer, cluster.n, self.settings.bucket_policy)
         self.seats = ByteBudget("upload seat", limits.upload_seat_bytes, wait_s)
         self.sending = ByteBudget("upload send", limits.upload_send_bytes, wait_s)

@@ -13,15 +13,19 @@ from dynafs.errors import (
     DynafsError,
     Overloaded,
     PeerError,
+    PeerOutdated,
+    PeerOverloaded,
     PeerRefused,
     PeerUnreachable,
     ReadQuorumLost,
+    RequestTooLarge,
     RingBehind,
     RingOutdated,
+    TooManyActors,
     TooManySiblings,
     WriteQuorumLost,
 )
-from dynafs.files.version import Record, Version
+from dynafs.files.version import EMPTY, Record, Version
 from dynafs.observe import metrics
 from dynafs.ports import Answer, Clock, Store
 from dynafs.quorum import QuorumPolicy, QuorumWrite, Verdict
@@ -44,6 +48,9 @@ REMEMBERED_MAX = 4096
 SIBLINGS_MAX = 32
 #: Stamps tried while others write the same file in between.
 STAMP_ATTEMPTS_MAX = 8
+#: By these a node says that it did not begin a commit, and a call fails before anything was sent.
+NOT_TRIED = (RingOutdated.code, RingBehind.code, TooManyActors.code)
+NOT_SENT = (RequestTooLarge, PeerOverloaded, PeerOutdated)
 #: Stands in a version until the commit stamps it.
 UNSTAMPED = Stamp(0, "")
 
@@ -112,7 +119,12 @@ class Committer:
         except ReadQuorumLost as error:
             raise WriteQuorumLost(error.needed, error.answered, error.failures, "not_written") from error
         if policy.is_available:
-            return await self._commit_available(key, draft, policy, known, seen)
+            try:
+                return await self._commit_available(key, draft, policy, known, seen)
+            except TooManyActors:
+                if is_asked:
+                    raise
+                return await self._forward(key, draft, policy, seen, is_tried=True)
         stamp = await self._stamps.next(above=max(known.values(), default=0))
         version = msgspec.structs.replace(draft, stamp=stamp)
         data = encode_record(Record.of(known, [version]))
@@ -137,35 +149,57 @@ class Committer:
         record covers all that this actor ever wrote of the file.
         """
         place = file_hash(key)
-        stamp, held = await self._stamp_above(key, join(known, seen or {}))
-        is_owner = self._reach.me in self._reach.owners(place)
-        stamp = self._actors.name(key, stamp, held.context, is_owner=is_owner)
-        version = msgspec.structs.replace(draft, stamp=stamp)
-        if not draft.keeps_both:
-            record = Record.of(join(known, held.context), [version])
-        elif len(held.versions) < SIBLINGS_MAX or seen:
+        if draft.keeps_both:
+            others = await self._read_others(key, policy)
+            stamp, held = await self._stamp_above(key, join(known, seen or {}), others)
+            beside = held.unseen(draft, seen or {})
+            if len(beside) >= max(SIBLINGS_MAX, len(held.versions)):
+                raise TooManySiblings(SIBLINGS_MAX)
+            is_owner = self._reach.me in self._reach.owners(place)
+            stamp = self._actors.name(key, stamp, held.context, is_owner=is_owner)
+            version = msgspec.structs.replace(draft, stamp=stamp)
             record = held.with_sibling(version, seen or {}).resolved()
         else:
-            raise TooManySiblings(SIBLINGS_MAX)
+            # What this actor wrote before, seen here or not, has a smaller stamp: it loses whether covered or not.
+            stamp, held = await self._stamp_above(key, join(known, seen or {}), EMPTY)
+            version = msgspec.structs.replace(draft, stamp=stamp)
+            record = Record.of(join(known, held.context), [version])
         fold = await sloppy_run(self._reach, place, StoreRecord(key), encode_record(record), policy.w).run()
         return _receipt(version, fold)
 
-    async def _stamp_above(self, key: bytes, known: Context) -> tuple[Stamp, Record]:
-        """Return a stamp above what is known and held here, and what is held, both of this moment: what the new version
-        replaces must not bear a greater stamp than it."""
+    async def _read_others(self, key: bytes, policy: QuorumPolicy) -> Record:
+        """Return what other nodes hold of a file when this one no longer holds what it wrote last, so that it need not
+        take another name; the empty record when that cannot be read, or need not be."""
+        if self._actors.is_covered(key, decode_record(self._store.latest_record(key)).context):
+            return EMPTY
+        try:
+            return await self._reader.read(key, policy)
+        except DynafsError:
+            return EMPTY
+
+    async def _stamp_above(self, key: bytes, known: Context, others: Record) -> tuple[Stamp, Record]:
+        """Return a stamp above what is known and held, and what is held here, of this moment, and by others: what the
+        new version replaces must not bear a greater stamp than it."""
         above = max(known.values(), default=0)
         for _ in range(STAMP_ATTEMPTS_MAX):
             stamp = await self._stamps.next(above=above)
             held = decode_record(self._store.latest_record(key))
+            if others.context:
+                held = held.merge(others)
             if held.time_max < stamp.time:
                 return stamp, held
             above = held.time_max
         raise Overloaded("the file is being written faster than a version can be stamped")
 
-    async def _forward(self, key: bytes, draft: Version, policy: QuorumPolicy, seen: Context | None) -> Receipt:
-        """Let the first reachable owner commit; when some say that others own it by now, learn that and ask those."""
+    async def _forward(
+        self, key: bytes, draft: Version, policy: QuorumPolicy, seen: Context | None, *, is_tried: bool = False
+    ) -> Receipt:
+        """Let the first reachable owner commit; when some say that others own it by now, learn that and ask those.
+
+        is_tried: this node cannot, for it has no name for it.
+        """
         for _ in range(VIEWS_MAX):
-            view, failures = self._reach.view, dict[str, str]()
+            view, failures = self._reach.view, {self._reach.me: TooManyActors.code} if is_tried else {}
             receipt, is_open = await self._offer(key, draft, policy, seen, failures)
             if receipt is not None:
                 return receipt
@@ -189,16 +223,17 @@ class Committer:
         version = self._reach.view.version
         request = CommitVersion(key, policy.r, policy.w, commit_id, policy.is_available, known, version)
         body, owners = encode_version(draft), self._coordinators(file_hash(key), policy)
-        for node in sorted(owners, key=lambda owner: not self._reach.membership.is_up(owner)):
+        untried = [owner for owner in owners if owner not in failures]
+        for node in sorted(untried, key=lambda owner: not self._reach.membership.is_up(owner)):
             try:
                 answer = await self._reach.ask(node, request, body, timeout_s=2 * self._reach.timeout_s)
             except PeerRefused as error:
                 failures[node] = error.remote_code
-                if error.remote_code not in (RingOutdated.code, RingBehind.code):
+                if error.remote_code not in NOT_TRIED:
                     raise _remote_error(error, policy) from error
             except PeerError as error:
                 failures[node] = error.code
-                if not isinstance(error, PeerUnreachable) or error.is_sent:
+                if not isinstance(error, NOT_SENT) and (not isinstance(error, PeerUnreachable) or error.is_sent):
                     return None, True
             else:
                 assert isinstance(answer.message, CommitReply)
@@ -240,8 +275,10 @@ def _receipt(version: Version, fold: QuorumWrite) -> Receipt:
 
 
 def _remote_error(error: PeerRefused, policy: QuorumPolicy) -> DynafsError:
-    """Return the coordinator's quorum error as our own; any other refusal leaves the outcome open."""
+    """Return the coordinator's error as our own; one that is not known here leaves the outcome open."""
     told = error.remote
+    if error.remote_code == TooManySiblings.code:
+        return TooManySiblings(SIBLINGS_MAX)
     failures, answered = told.get("failures"), told.get("answered")
     if error.remote_code == WriteQuorumLost.code and isinstance(failures, dict) and isinstance(answered, list):
         return WriteQuorumLost(policy.w, answered, failures, str(told.get("outcome", "unknown")))

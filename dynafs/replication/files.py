@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from typing import NamedTuple
 
+from dynafs.causality import Context
 from dynafs.errors import NotFound
 from dynafs.files import FileName, Record, Version, VersionKind, spans_of
 from dynafs.files.manifest import PAGE_CHUNKS, Span, chunk_count, split_ids
@@ -13,6 +14,9 @@ from dynafs.replication.budget import ByteBudget, Holding
 from dynafs.replication.chunks import ChunkBytes, ChunkKeeper
 from dynafs.replication.commit import UNSTAMPED, Committer, Receipt
 from dynafs.replication.records import RecordReader
+
+#: Bytes of the context that a delete hands on: half of what a message may have.
+SEEN_SIZE_BYTES_MAX = 32 << 10
 
 
 class FileReader:
@@ -41,11 +45,16 @@ class FileReader:
             raise NotFound("file", str(name))
         return record
 
-    async def delete(self, name: FileName, policy: QuorumPolicy) -> Receipt:
-        """Write a tombstone over an existing file. Raises NotFound, QuorumError."""
+    async def delete(self, name: FileName, policy: QuorumPolicy, seen: Context | None = None) -> Receipt:
+        """Write a tombstone over an existing file. Raises NotFound, QuorumError.
+
+        seen: what the client had seen of the file; versions written since stay where both are kept. None: all that
+        stand now are deleted.
+        """
         record = await self.read(name, policy)
         tombstone = Version(UNSTAMPED, VersionKind.TOMBSTONE, keeps_both=record.files[0].keeps_both)
-        return await self._committer.commit(name.key, tombstone, policy, seen=record.context)
+        seen = record.shown_context(SEEN_SIZE_BYTES_MAX) if seen is None else seen
+        return await self._committer.commit(name.key, tombstone, policy, seen=seen)
 
     async def open(self, name: FileName, version: Version, start: int, stop: int) -> "Download":
         """Return the bytes from start to stop as a stream whose first chunk is at hand, so that a file whose chunks

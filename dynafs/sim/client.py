@@ -3,20 +3,22 @@
 import asyncio
 import math
 from collections.abc import AsyncIterator, Awaitable, Callable
+from itertools import cycle
 from typing import NamedTuple, TypeVar
 
-from dynafs.causality import Context
 from dynafs.errors import (
     ClockSkewed,
     DynafsError,
     NotFound,
     Overloaded,
     ReadQuorumLost,
+    RequestInvalid,
     StoreError,
     TooManySiblings,
     WriteQuorumLost,
 )
 from dynafs.files import FileName, Version
+from dynafs.http.asking import CONTEXT_HEADER, context_of
 from dynafs.quorum import QuorumPolicy
 from dynafs.replication.cluster import Replication
 from dynafs.replication.commit import Receipt
@@ -24,6 +26,7 @@ from dynafs.replication.upload import UploadPlan
 from dynafs.sim.errors import PromiseBroken
 from dynafs.sim.history import History, LooseWrite, SeenListing, contents_of
 from dynafs.sim.world import CHUNK_SIZE_BYTES, World
+from dynafs.wire.context_token import SHOWN_SIZE_BYTES_MAX
 
 T = TypeVar("T")
 
@@ -32,7 +35,9 @@ PATIENCE_S = 12.0
 #: One way between a client and a node.
 CLIENT_DELAY_S = 0.0005
 #: Errors after which a write certainly did not happen.
-NOT_WRITTEN = (ClockSkewed, Overloaded, ReadQuorumLost, NotFound, StoreError, TooManySiblings)
+NOT_WRITTEN = (ClockSkewed, Overloaded, ReadQuorumLost, RequestInvalid, NotFound, StoreError, TooManySiblings)
+#: Of a context token.
+FEW_ACTORS_SIZE_BYTES = 64
 
 
 class ConnectionFailed(DynafsError):
@@ -65,8 +70,10 @@ class SimClient:
     def __init__(self, world: World, history: History, name: str = "client", patience_s: float = PATIENCE_S) -> None:
         """patience_s: how long it waits before it gives a request up."""
         self._world, self._history, self._name, self._patience_s = world, history, name, patience_s
-        #: {file: what was last read of it, as a context and as the values that stood}
-        self._seen: dict[str, tuple[Context | None, frozenset[str]]] = {}
+        #: {file: what was last read of it, as a context token and as the values that stood}
+        self._seen: dict[str, tuple[str | None, frozenset[str]]] = {}
+        #: half of all tokens have room for two or three actors only, as if there were very many
+        self._token_sizes = cycle((SHOWN_SIZE_BYTES_MAX, FEW_ACTORS_SIZE_BYTES))
 
     async def put(
         self,
@@ -76,16 +83,20 @@ class SimClient:
         size_bytes: int,
         piece_bytes: int = 4096,
         pause_s: float = CLIENT_DELAY_S,
+        token: str | None = None,
     ) -> bool:
-        """Write a file whose contents are named `value`. pause_s: between two pieces of it."""
+        """Write a file whose contents are named `value`. pause_s: between two pieces of it. token: instead of the one
+        that came with the last read."""
         body = contents_of(value, size_bytes)
 
         async def work(replication: Replication) -> Receipt:
             policy = await replication.buckets.find_or_make(target.bucket)
             quorum = replication.buckets.quorum(policy, target.r, target.w)
+            name, text = FileName(target.bucket, target.path), token or self._seen.get(target.name, (None,))[0]
+            seen = context_of({CONTEXT_HEADER: text} if text else {}, replication.context_tokens, name)
             plan = UploadPlan(
-                FileName(target.bucket, target.path), quorum, CHUNK_SIZE_BYTES, len(body), metadata={"value": value},
-                keeps_both=policy.keeps_both, seen=self._seen.get(target.name, (None, frozenset()))[0],
+                name, quorum, CHUNK_SIZE_BYTES, len(body), metadata={"value": value}, keeps_both=policy.keeps_both,
+                seen=seen,
             )  # fmt: skip
             return await replication.uploader.upload(plan, _pieces(body, piece_bytes, pause_s))
 
@@ -153,7 +164,8 @@ class SimClient:
             name = FileName(target.bucket, target.path)
             record = await replication.files.read(name, quorum)
             version = record.files[0]
-            self._seen[target.name] = (record.context, frozenset(one.metadata["value"] for one in record.files))
+            text = replication.context_tokens.issue(name.key, record, next(self._token_sizes))
+            self._seen[target.name] = (text, frozenset(one.metadata["value"] for one in record.files))
             end = version.size_bytes if stop is None else min(stop, version.size_bytes)
             download = await replication.files.open(name, version, min(start, end), end)
             try:

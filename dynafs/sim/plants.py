@@ -1,8 +1,11 @@
 """Bugs put in on purpose. Each breaks one rule that keeps a promise; a simulator worth its time finds them all."""
 
+import base64
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
+
+import msgspec
 
 from dynafs.causality import Context, Stamp
 from dynafs.causality.versions import join
@@ -33,6 +36,7 @@ from dynafs.storage.disk import ChunkPlace
 from dynafs.storage.records import RecordTable
 from dynafs.storage.segments import SegmentFiles
 from dynafs.storage.trees import TreeWrites
+from dynafs.wire.context_token import MAC_SIZE_BYTES, ContextTokens
 from dynafs.wire.messages import CommitVersion, ReadChunk, StoreRecord
 
 
@@ -168,6 +172,12 @@ def _replace_everything(self: Record, version: Version, seen: Context) -> Record
     return Record.of(join(self.context, seen), [version])
 
 
+def _believe_the_client(self: ContextTokens, file_key: bytes, text: str) -> dict[str, int]:  # noqa: ARG001
+    """Take whatever a client says it has seen for seen."""
+    token = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+    return msgspec.msgpack.decode(token[1 + MAC_SIZE_BYTES :], type=dict[str, int])
+
+
 _commit_chunks = ChunkTable._commit_chunks  # noqa: SLF001
 
 
@@ -236,6 +246,7 @@ PLANTS: dict[str, list[tuple[type, str, Callable[..., Any]]]] = {
     "leaf-not-updated": [(TreeWrites, "_xor", _forget_some_leaves)],
     "fallback-counted-for-strong": [(WriteRun, "_stand_in_for", _count_stand_ins)],
     "sibling-replaced-unseen": [(Record, "with_sibling", _replace_everything)],
+    "client-context-trusted": [(ContextTokens, "read", _believe_the_client)],
     "hash-not-verified": [(ChunkTable, "_verified", _believe_the_disk), (_ChunkRace, "_read_at", _believe_everybody)],
     **RING_PLANTS,
 }

@@ -1,5 +1,6 @@
 """Versions that stand beside each other: what merging keeps, and what a writer replaces."""
 
+from collections.abc import Callable, Mapping
 from functools import reduce
 from itertools import permutations
 
@@ -37,6 +38,44 @@ def test_replicas_agree_in_whatever_order_they_hear_of_it(writes) -> None:
         for one in [reduce(lambda left, right: left.merge(right).resolved(), order).resolved()]
     }
     assert len(results) == 1
+
+
+#: (node that writes, node whose record its client has read, bytes of context that the client hands on, node that merges
+#: with the writer afterwards)
+SEEN_WRITES = st.lists(
+    st.tuples(st.integers(0, 2), st.integers(0, 2), st.sampled_from([20, 32, 60, 10_000]), st.integers(0, 2)),
+    max_size=12,
+)
+
+
+def standing(record: Record) -> Mapping[str, int]:
+    """Return the least context that a reader may hand on and still replace all that stands."""
+    actors = {version.stamp.actor for version in record.versions}
+    return {actor: time for actor, time in record.context.items() if actor in actors}
+
+
+def played(writes, shown: Callable[[Record, int], Mapping[str, int]]) -> Record:
+    """Return the join of three replicas after these writes. shown: the context that a reader hands on."""
+    held = [EMPTY, EMPTY, EMPTY]
+    for time, (node, read, size_bytes, other) in enumerate(writes, 1):
+        held[node] = held[node].with_sibling(version(time, f"n{node}"), shown(held[read], size_bytes))
+        held[other] = held[other].merge(held[node])
+    return reduce(lambda left, right: left.merge(right), held)
+
+
+@given(SEEN_WRITES)
+def test_part_of_a_context_never_replaces_more_than_the_whole(writes) -> None:
+    """Whatever stands when clients hand on all that they have seen stands as well when they hand on less."""
+    whole = played(writes, lambda record, _: record.context)
+    part = played(writes, lambda record, size_bytes: record.shown_context(size_bytes))
+    assert set(whole.stamps) <= set(part.stamps)
+
+
+@given(SEEN_WRITES)
+def test_actors_of_what_stands_are_all_that_a_write_needs(writes) -> None:
+    """Once all replicas have merged, it is as if the whole context had been handed on."""
+    whole = played(writes, lambda record, _: record.context)
+    assert played(writes, lambda record, _: standing(record)).versions == whole.versions
 
 
 def test_write_that_saw_nothing_stands_beside_what_is_there() -> None:

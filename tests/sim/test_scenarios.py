@@ -47,6 +47,7 @@ def test_planted_bug_is_found(name: str) -> None:
         "commit-repeated": "duplicate-and-late-messages",
         "collected-on-silence": "abandoned-upload",
         "collected-without-grace": "upload-that-takes-very-long",
+        "client-context-trusted": "client-claims-what-it-never-read",
         "hash-not-verified": "bit-rot-on-one-copy",
         "one-node-counted-twice": "write-quorum-lost-mid-write",
         "empty-disk-answers": "lost-disk",

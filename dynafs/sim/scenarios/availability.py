@@ -3,12 +3,15 @@
 import asyncio
 from typing import Literal
 
-from dynafs.files import BucketPolicy, FileName
+from dynafs.causality.stamp import COUNTER_BITS, hybrid_time
+from dynafs.files import BucketPolicy, FileName, Record
 from dynafs.ring import file_hash
-from dynafs.sim.checkers import AvailableKept, Converged, holds
+from dynafs.sim.checkers import AvailableKept, Converged, held_by_owners, holds
 from dynafs.sim.client import SimClient, Target
 from dynafs.sim.options import WorldOptions
 from dynafs.sim.scenarios.stage import LARGE, Stage, expect, scenario
+from dynafs.wire.context_token import ContextTokens
+from dynafs.wire.records import decode_record
 
 
 async def _make(stage: Stage, bucket: str, conflict: Literal["last-writer-wins", "keep-both"]) -> None:
@@ -73,3 +76,69 @@ async def only_fallbacks_are_left(stage: Stage) -> None:
         if await client.get(owners[0], target) and stage.history.files["loose/f"][-1].value == "v":
             return
     expect(condition=False, message="what only fallbacks had is gone")
+
+
+@scenario(WorldOptions(nodes=6))
+async def client_claims_what_it_never_read(stage: Stage) -> None:
+    """A client writes with contexts it made up, of its own key or of another file: to replace versions that it never
+    read, to move the clocks of nodes, to fill a record with actors. Each of these writes is refused and changes
+    nothing."""
+    await _make(stage, "both", "keep-both")
+    target, other = Target("both", "f"), Target("both", "other")
+    for node in ("n1", "n2"):
+        writer = SimClient(stage.world, stage.history, f"writer at {node}")
+        expect(await writer.put(node, target, f"by.{node}", 200), "a write fails though all is well")
+    await asyncio.sleep(2.0)
+    before = _records(stage, target)
+    actors = {actor for record in before for actor in record.context}
+    far = hybrid_time(stage.world.nodes["n3"].clock.wall_ms() + 50_000)
+    claims = [dict.fromkeys(sorted(actors), far), {f"invented{number}": far for number in range(500)}]
+    claimed = Record.of(claims[0], before[0].versions)
+    tokens = stage.world.nodes["n3"].replication.context_tokens
+    texts = [ContextTokens(bytes(32)).issue(_key(target), Record.of(one, ())) for one in claims]
+    texts += [tokens.issue(_key(other), claimed), tokens.issue(_key(target), claimed)[:-1], "AAAA"]
+    for number, text in enumerate(texts):
+        liar = SimClient(stage.world, stage.history, "liar")
+        expect(not await liar.put("n3", target, f"lie{number}", 200, token=text), f"claim {number} is believed")
+    expect(_records(stage, target) == before, "a refused write changes the file")
+    honest = SimClient(stage.world, stage.history, "honest client")
+    expect(await honest.put("n3", other, "true", 200), "a write fails though all is well")
+    ahead_ms = max(record.time_max for record in _records(stage, other)) >> COUNTER_BITS
+    expect(ahead_ms <= stage.world.nodes["n3"].clock.wall_ms(), "a client moves the clock of a node")
+
+
+@scenario(WorldOptions(nodes=6))
+async def fallback_stands_in_again_and_again(stage: Stage) -> None:
+    """A node stands in for one owner, again and again, and hands over what it took each time. It goes on under the
+    name that it took at first, so that the record does not grow for ever; and no write is lost."""
+    await _make(stage, "both", "keep-both")
+    target = Target("both", "f")
+    place = file_hash(FileName(target.bucket, target.path).key)
+    away = stage.world.owners(place)[0]
+    gateway = stage.world.nodes["n1"].replication.reach.fallbacks(place)[0]
+    actors = set[str]()
+    for number in range(6):
+        stage.world.kill(away)
+        await asyncio.sleep(4.0)
+        client = SimClient(stage.world, stage.history, f"client {number}")
+        if number % 2:
+            expect(await client.get(gateway, target), "what was written cannot be read")
+        expect(await client.put(gateway, target, f"v{number}", 200), "a write fails though five nodes are up")
+        stage.world.start(away)
+        await stage.world.wait_connected()
+        for _ in range(120):
+            await asyncio.sleep(1.0)
+            if not stage.world.nodes[gateway].store.read_record(_key(target)):
+                break
+        expect(not stage.world.nodes[gateway].store.read_record(_key(target)), "a fallback does not hand over")
+        actors |= {actor for record in _records(stage, target) for actor in record.context}
+    expect(len(actors) == 1, f"one node wrote as {sorted(actors)}")
+
+
+def _key(target: Target) -> bytes:
+    return FileName(target.bucket, target.path).key
+
+
+def _records(stage: Stage, target: Target) -> list[Record]:
+    """Return what the owners of a file hold."""
+    return [decode_record(data) for data in held_by_owners(stage.world, target.name).values()]
