@@ -57,6 +57,18 @@ class FileName:
         bucket, _, path = key.partition(b"\0")
         return cls(bucket.decode(), path.decode())
 
+    @classmethod
+    def checked(cls, key: bytes) -> Self:
+        """Return the name behind a key that came from elsewhere; raise NameInvalid unless a file or a bucket can have
+        it."""
+        try:
+            bucket, separator, path = key.decode().partition("\0")
+        except UnicodeDecodeError:
+            raise NameInvalid("key", "the name is not valid UTF-8") from None
+        if not separator:
+            raise NameInvalid("key", "the name has no bucket")
+        return cls.parse(bucket, path) if bucket else cls.of_bucket(path)
+
     def __str__(self) -> str:
         """Return bucket/path."""
         return f"{self.bucket}/{self.path}"

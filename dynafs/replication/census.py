@@ -29,6 +29,7 @@ from dynafs.replication.references import all_chunk_ids, by_owner
 from dynafs.ring import file_hash, partition_of
 from dynafs.wire.messages import ChunkStates, ScannedRecords, ScanRecords, StatChunks
 from dynafs.wire.records import decode_record
+from dynafs.wire.rows import reply_rows
 
 #: Records asked of one node at once.
 PAGE_RECORDS = 256
@@ -200,7 +201,7 @@ class _Scan:
         while not self.rows and self._after is not None and not self.problem:
             try:
                 answer = await self._reach.ask(self._node, ScanRecords(self._after, PAGE_RECORDS), is_bulk=True)
-                rows = msgspec.msgpack.decode(answer.body, type=list[tuple[bytes, bytes]])
+                rows = reply_rows(answer.body, "key and record")
                 self.rows = [(key, decode_record(data)) for key, data in rows]
             except DynafsError as error:
                 self.problem = failure_code(error)

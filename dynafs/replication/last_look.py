@@ -18,7 +18,7 @@ from dynafs.replication.job import Job
 from dynafs.replication.reach import Reach
 from dynafs.replication.standing import UploadFinder
 from dynafs.wire.messages import FindReferences, FoundReferences
-from dynafs.wire.rows import checked_ids, checked_rows
+from dynafs.wire.rows import checked_ids, reply_rows
 
 #: Chunks of one question, and references told of each.
 PAGE_CHUNKS, REFERENCES_MAX = 64, 16
@@ -80,7 +80,7 @@ async def read_references(reach: Reach, node: str, chunk_ids: Sequence[bytes]) -
     """Return what refers to chunks, at most 64, at a node: up to 16 of each. Raises DynafsError."""
     answer = await reach.ask(node, FindReferences(b"".join(chunk_ids)))
     assert isinstance(answer.message, FoundReferences)
-    rows = checked_rows(bytes(answer.body), "reference and key")
+    rows = reply_rows(answer.body, "reference and key")
     return [Reference(row[:_ID_SIZE_BYTES], row[_ID_SIZE_BYTES:], key, 0) for row, key in rows]
 
 

@@ -9,7 +9,7 @@ from dynafs.replication.job import Job
 from dynafs.replication.reach import Reach
 from dynafs.ring import BRANCH_LEAVES, file_hash, leaf_of, leaves_per_partition
 from dynafs.wire.messages import CompareTrees, Differing, LeafRows, ReadLeaves
-from dynafs.wire.rows import ROWS_MAX, checked_rows
+from dynafs.wire.rows import ROWS_MAX, reply_rows
 
 #: {item: digest}
 Rows = dict[bytes, bytes]
@@ -66,7 +66,7 @@ class TreeReader:
                 request = ReadLeaves(kind, tuple(leaves), after, ring_version)
                 answer = await self._reach.ask(node, request, is_bulk=True)
                 assert isinstance(answer.message, LeafRows)
-                page = checked_rows(bytes(answer.body), "item and digest")
+                page = reply_rows(answer.body, "item and digest")
                 is_end = answer.message.is_end or not page
             leaves, after = _sort_into(found, kind, page)
         return found

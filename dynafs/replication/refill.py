@@ -29,6 +29,7 @@ from dynafs.ports import Answer, Store
 from dynafs.replication.reach import Merge, Reach, failure_code
 from dynafs.ring import file_hash
 from dynafs.wire.messages import PulledRecords, PullRecords
+from dynafs.wire.rows import reply_rows
 
 log = get_logger()
 
@@ -41,8 +42,6 @@ PAGE_RECORDS = 256
 #: Deadlines of one operation after which no answer of a former self counts any more: a read that met it, asked others
 #: for whole records and then repaired takes three.
 DECIDED_DEADLINES = 3
-
-_Rows = list[tuple[bytes, bytes]]
 
 
 class RefillState(msgspec.Struct):
@@ -178,7 +177,7 @@ class Refill:
             if reply.knows_other and not self._state.is_lost:
                 await self._note_loss()
                 return
-            rows = msgspec.msgpack.decode(answer.body, type=_Rows)
+            rows = reply_rows(answer.body, "key and record")
             await asyncio.gather(*(self._merge(key, data) for key, data in rows))
             after = reply.after
         self._state.pulled.append(node)

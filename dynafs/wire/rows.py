@@ -2,7 +2,7 @@
 
 import msgspec
 
-from dynafs.errors import RequestInvalid
+from dynafs.errors import RemoteProtocolError, RequestInvalid
 from dynafs.files.manifest import PAGE_CHUNKS, split_ids
 
 #: Rows of one question.
@@ -20,6 +20,14 @@ def checked_rows(body: bytes, what: str) -> list[tuple[bytes, bytes]]:
     if len(rows) > ROWS_MAX:
         raise RequestInvalid("body", f"at most {ROWS_MAX} rows at once")
     return rows
+
+
+def reply_rows(body: bytes | bytearray, what: str) -> list[tuple[bytes, bytes]]:
+    """Return the rows that a peer replied with; raise RemoteProtocolError when the body is none. what: they are of."""
+    try:
+        return _decoder.decode(body)
+    except msgspec.DecodeError as error:
+        raise RemoteProtocolError(f"a reply is not rows of {what}: {error}") from None
 
 
 def checked_ids(chunk_ids: bytes) -> tuple[bytes, ...]:

@@ -19,6 +19,34 @@ def test_key_round_trips(bucket: str, path: str) -> None:
     assert FileName.from_key(name.key) == name
 
 
+@given(BUCKETS, PATHS)
+def test_key_from_elsewhere_is_taken_when_a_file_or_a_bucket_can_have_it(bucket: str, path: str) -> None:
+    """Which is so for every key that this product makes."""
+    for name in (FileName.parse(bucket, path), FileName.of_bucket(bucket)):
+        assert FileName.checked(name.key) == name
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        b"",
+        b"demo",
+        b"demo\0",
+        b"demo\0a\0b",
+        b"demo\0\xfe\xfe",
+        b"\0\xfe",
+        b"\0",
+        b"\0.a",
+        b"/\0a",
+        b"d\0" + b"x" * 1025,
+    ],
+)
+def test_key_from_elsewhere_is_refused_when_no_file_can_have_it(key: bytes) -> None:
+    """It would be stored under a name that nothing can list, read or delete."""
+    with pytest.raises(NameInvalid):
+        FileName.checked(key)
+
+
 @pytest.mark.parametrize("path", ["", "a\0b", "x" * 1025, "é" * 513, "\ud800"])
 def test_parse_refuses_paths_that_cannot_be_stored(path: str) -> None:
     """Empty, NUL, more than 1024 bytes and broken UTF-8 are refused, naming the field."""

@@ -204,3 +204,23 @@ async def test_stand_in_without_a_name_lets_an_owner_write(
     written = {stamp.actor for record in records(cluster, "f") for stamp in record.stamps}
     assert {actor.partition("-")[0] for actor in written} == {reach.owners(place)[1]}
     assert not any("~" in actor for actor in written)
+
+
+async def test_last_writer_wins_buckets_need_no_names_of_stand_ins(make_cluster, session: ClientSession) -> None:
+    """The greatest stamp wins whether it covers the others or not, so a node writes under its own name always."""
+    cluster = make_cluster(count=5)
+    await cluster.start()
+    await make_bucket(session, cluster.url(), "both", "last-writer-wins")
+    for name in cluster.names:
+        async with session.get(cluster.file_url("both/none", name)) as response:
+            assert response.status == 404
+    place, reach = file_hash(FileName("both", "f").key), cluster.nodes["n1"].replication.reach
+    away, fallback = reach.owners(place)[0], reach.fallbacks(place)[0]
+    await cluster.stop(away)
+    async with asyncio.timeout(10):
+        while cluster.nodes[fallback].replication.reach.is_up(away):
+            await asyncio.sleep(0.01)
+    assert (await put(session, cluster.file_url("both/f", fallback), b"x"))[0] == 201
+    written = {actor for record in records(cluster, "f") for actor in record.context}
+    assert len(written) == 1
+    assert not any("~" in actor for actor in written)

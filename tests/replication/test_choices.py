@@ -7,9 +7,9 @@ import pytest
 
 from dynafs.causality import Stamp
 from dynafs.config import StorageSettings
-from dynafs.errors import PolicyRefused, StoreFull
+from dynafs.errors import PolicyRefused, StoreFull, TooManyActors
 from dynafs.quorum import QuorumPolicy
-from dynafs.replication.actors import ActorNames
+from dynafs.replication.actors import ACTORS_MAX, ActorNames
 from dynafs.replication.job import Job
 from dynafs.replication.latency import FORGOTTEN_S, PeerSpeeds
 from dynafs.replication.throttle import JUDGE_EVERY_S, QUIET_S, SHARE_MIN, Throttle
@@ -28,6 +28,20 @@ def test_actor_is_kept_as_long_as_what_is_held_covers_it() -> None:
     assert first.actor != "a"
     assert names.name(b"f", Stamp(5, "a"), {first.actor: 4}, is_owner=False).actor == first.actor
     assert names.name(b"f", Stamp(6, "a"), {}, is_owner=False).actor not in ("a", first.actor)
+
+
+def test_names_of_a_record_are_bounded() -> None:
+    """Where there are enough, only names that are there, and owners' own, are used; a refusal is forgotten."""
+    names, full = ActorNames(), {f"a{number}": number for number in range(ACTORS_MAX)}
+    assert names.name(b"f", Stamp(1000, "n1-g"), full, is_owner=True).actor == "n1-g"
+    with pytest.raises(TooManyActors):
+        names.name(b"f", Stamp(1001, "n1-g"), full, is_owner=True)
+    with pytest.raises(TooManyActors):
+        names.name(b"other", Stamp(1001, "n1-g"), full, is_owner=False)
+    assert names.is_covered(b"other", {})
+    assert not names.is_covered(b"f", full)
+    assert names.is_covered(b"f", {**full, "n1-g": 1000})
+    assert names.name(b"f", Stamp(1002, "n1-g"), {**full, "n1-g": 1000}, is_owner=False) == Stamp(1002, "n1-g")
 
 
 def test_slow_peer_is_asked_last_until_it_is_forgotten() -> None:

@@ -2,7 +2,12 @@
 
 import random
 
+import pytest
 from aiohttp import ClientSession
+
+from dynafs.errors import PeerRefused
+from dynafs.files import FileName
+from dynafs.wire.messages import StoreRecord
 
 ALPHABET = ["a", "b", "/", "é", "\U0010ffff"]
 
@@ -86,3 +91,17 @@ async def test_buckets_are_listed_and_made_with_a_policy_of_their_own(cluster, s
     # One of three copies cannot be confirmed, so a read that promises what later reads will see must refuse as well.
     async with session.get(cluster.file_url("wide/f")) as response:
         assert (response.status, (await response.json())["error"]["code"]) == (503, "read_quorum_lost")
+
+
+@pytest.mark.parametrize("key", [b"demo\0\xfe\xfe", b"\0\xfe", b"demo", b"demo\0a\0b", b"a/b\0c"])
+async def test_record_under_a_key_that_is_no_name_is_refused(cluster, session: ClientSession, key: bytes) -> None:
+    """A peer that sends one is told so, and listings stay as they are."""
+    async with session.put(cluster.file_url("demo/f"), data=b"x") as response:
+        assert response.status == 201
+    data = cluster.nodes["n1"].store.read_record(FileName("demo", "f").key)
+    with pytest.raises(PeerRefused) as caught:
+        await cluster.nodes["n1"].pool.call("n2", StoreRecord(key), data, timeout_s=2)
+    assert caught.value.remote_code == "name_invalid"
+    for url in (f"{cluster.url('n2')}/v1/files", f"{cluster.url('n2')}/v1/files/demo"):
+        async with session.get(url) as response:
+            assert response.status == 200

@@ -6,7 +6,14 @@ from hypothesis import strategies as st
 
 from dynafs.causality import Stamp
 from dynafs.causality.versions import ENTRY_SIZE_BYTES
-from dynafs.errors import DynafsError, PeerRefused, ReadQuorumLost, RequestInvalid, WriteQuorumLost
+from dynafs.errors import (
+    DynafsError,
+    PeerRefused,
+    ReadQuorumLost,
+    RemoteProtocolError,
+    RequestInvalid,
+    WriteQuorumLost,
+)
 from dynafs.files.manifest import PAGE_CHUNKS
 from dynafs.files.name import PATH_SIZE_BYTES_MAX
 from dynafs.replication.files import SEEN_SIZE_BYTES_MAX
@@ -35,7 +42,7 @@ from dynafs.wire.messages import (
 )
 from dynafs.wire.replies import REPLY_TYPES
 from dynafs.wire.ring_messages import AskStatus, Introduction, NodeStatus
-from dynafs.wire.rows import ROWS_MAX
+from dynafs.wire.rows import ROWS_MAX, reply_rows
 
 #: A cluster far larger than any that is run, of nodes with names as long as host names are.
 NODES = tuple(f"node-{number:058}" for number in range(200))
@@ -121,3 +128,13 @@ def test_whatever_an_error_says_can_be_sent(message: str, evidence: dict) -> Non
     error.evidence.update(evidence)
     assert len(encode_error(error)) <= EVIDENCE_SIZE_BYTES_MAX + 5000
     decode_error(encode_error(error))
+
+
+@given(st.binary(max_size=200))
+def test_rows_of_a_reply_are_rows_or_the_peers_mistake(body: bytes) -> None:
+    """What a peer sends is never taken for a mistake of a client, or of ours."""
+    try:
+        rows = reply_rows(body, "key and digest")
+    except RemoteProtocolError:
+        return
+    assert all(isinstance(one, bytes) for row in rows for one in row)
