@@ -156,6 +156,11 @@ class CallerConnection(FramedConnection):
         self._problem = error.message
         self.abort()
 
+    def on_bug(self) -> None:
+        """Close, and do not blame the peer."""
+        self._problem = "internal error"
+        self.abort()
+
     def connection_lost(self, exc: Exception | None) -> None:
         """Fail everything under way."""
         self._problem = self._problem or (str(exc) if exc else "the peer closed the connection")

@@ -3,7 +3,7 @@
 import asyncio
 from typing import cast
 
-from dynafs.errors import DynafsError, LocalProtocolError, RemoteProtocolError
+from dynafs.errors import DynafsError, RemoteProtocolError
 from dynafs.observe.events import get_logger
 from dynafs.ports import Body
 from dynafs.wire.frames import Frame, FrameDecoder, FrameKind, encode_frame
@@ -54,7 +54,7 @@ class FramedConnection(asyncio.BufferedProtocol):
             self.on_violation(error)
         except Exception as error:
             log.exception("peer.connection_failed", address=self.address, error=repr(error))
-            self.on_violation(LocalProtocolError("internal error"))
+            self.on_bug()
 
     def _handshake_frame(self, frame: Frame) -> None:
         if frame.kind is not FrameKind.HELLO:
@@ -72,6 +72,10 @@ class FramedConnection(asyncio.BufferedProtocol):
     def on_violation(self, error: DynafsError) -> None:
         """The other side broke the protocol."""
         raise NotImplementedError
+
+    def on_bug(self) -> None:
+        """Handling a frame failed in a way that is logged already: close."""
+        self.abort()
 
     def become_proved(self) -> None:
         """Accept requests and full-sized frames from now on."""

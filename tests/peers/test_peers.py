@@ -8,6 +8,8 @@ import pytest
 from pairs import TcpPair as Pair
 
 from dynafs.errors import PeerRefused, PeerUnreachable
+from dynafs.peers.caller import CallerConnection
+from dynafs.peers.listener import ListenerConnection
 from dynafs.ports import Answer
 from dynafs.wire.frames import FrameKind, encode_frame
 from dynafs.wire.handshake import WIRE_VERSION, Hello, encode_handshake
@@ -126,18 +128,24 @@ async def test_malformed_message_of_a_peer_costs_its_own_call_only(pair: Pair, e
     assert is_connected(pair, events)
 
 
-async def test_bug_outside_of_requests_ends_the_connection_with_one_event(pair: Pair, events: list[dict]) -> None:
-    """It is logged with its traceback, calls under way fail, and the peers connect again."""
+@pytest.mark.parametrize("side", ["caller", "listener"])
+async def test_bug_outside_of_requests_ends_the_connection_with_one_event(
+    pair: Pair, side: str, events: list[dict], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is logged with its traceback and no peer is blamed; calls under way fail, and the peers connect again."""
     connection = pair.pool._lanes["b"][0].connection
     waiting = pair.pool.call("b", StoreChunk(b"", b"", b""), timeout_s=5)
     await pair.pool.call("b", ReadRecord(b"k"), timeout_s=2)
     events.clear()
-    connection.on_frame = None
-    with pytest.raises(PeerUnreachable):
-        await pair.pool.call("b", ReadRecord(b"k"), timeout_s=2)
-    with pytest.raises(PeerUnreachable):
-        await waiting
-    assert [event["event"] for event in events if event["log_level"] == "error"] == ["peer.connection_failed"]
+    with monkeypatch.context() as patch:
+        patch.setattr(CallerConnection if side == "caller" else ListenerConnection, "on_frame", None)
+        with pytest.raises(PeerUnreachable):
+            await pair.pool.call("b", ReadRecord(b"k"), timeout_s=2)
+        with pytest.raises(PeerUnreachable):
+            await waiting
+    logged = [event for event in events if event["event"] in ("peer.connection_failed", "peer.misbehaved")]
+    assert {event["event"] for event in logged} == {"peer.connection_failed"}
+    assert all(event["exc_info"] for event in logged)
     async with asyncio.timeout(5):
         while pair.pool._lanes["b"][0].connection in (None, connection):
             await asyncio.sleep(0.01)
