@@ -81,12 +81,11 @@ def version_json(version: Version) -> dict[str, Any]:
 
 
 def siblings_response(name: FileName, record: Record, token: str) -> web.Response:
-    """Return 300: versions stand beside each other, and nobody has said which is right. token: for the write that
-    does."""
+    """Return 300: versions stand beside each other until a write with `token` resolves them."""
     url = file_url(name)
     rows = [{**version_json(one), "url": f"{url}?version={quote(str(one.stamp), safe='')}"} for one in record.files]
-    told = {"bucket": name.bucket, "path": name.path, "versions": rows, "context": token}
-    return json_response(told, 300, {"X-Dynafs-Context": token})
+    shown = {"bucket": name.bucket, "path": name.path, "versions": rows, "context": token}
+    return json_response(shown, 300, {"X-Dynafs-Context": token})
 
 
 def receipt_json(name: FileName, receipt: Receipt) -> dict[str, Any]:

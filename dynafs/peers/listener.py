@@ -128,7 +128,7 @@ class ListenerConnection(FramedConnection):
             reply = type(answer.message).__name__
             log.warning("peer.reply_dropped", peer=self.peer, reply=reply, reason=error.message)
             self._send_error(request_id, ReplyTooLarge(f"{reply} cannot be sent: {error.message}"))
-        except Exception as error:  # noqa: BLE001  this is called from callbacks, where nobody else would answer
+        except Exception as error:  # noqa: BLE001  this runs in callbacks: an exception would leave the call open
             self._send_error(request_id, error)
 
     def _send_error(self, request_id: int, error: BaseException) -> None:

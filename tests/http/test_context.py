@@ -68,22 +68,22 @@ async def test_context_that_the_cluster_did_not_issue_is_a_clients_mistake(clust
         url = cluster.file_url(path)
         assert (await put(session, url, b"first"))[0] == 201
         for claim in claims:
-            status, told = await put(session, url, b"lie", claim)
-            assert (status, told["error"]["code"], told["error"]["field"]) == (400, "request_invalid", HEADER), claim
-            assert told["retry"] is None
-            assert not told["error"]["retryable"]
+            status, reply = await put(session, url, b"lie", claim)
+            assert (status, reply["error"]["code"], reply["error"]["field"]) == (400, "request_invalid", HEADER), claim
+            assert reply["retry"] is None
+            assert not reply["error"]["retryable"]
             async with session.delete(url, headers={HEADER: claim}) as response:
                 assert response.status == 400
         async with session.get(url) as response:
             assert (response.status, await response.read()) == (200, b"first")
-        status, told = await put(session, url, b"second")
+        status, reply = await put(session, url, b"second")
         assert status == 201
-        assert int(told["version"][:16], 16) >> 16 <= time.time_ns() // 1_000_000
+        assert int(reply["version"][:16], 16) >> 16 <= time.time_ns() // 1_000_000
     assert all("zz" not in record.context for record in records(cluster, "f"))
 
 
 async def test_context_sent_twice_is_refused(cluster, session: ClientSession) -> None:
-    """Which of two holds cannot be told."""
+    """No rule says which of the two holds."""
     await make_bucket(session, cluster.url())
     url = cluster.file_url("both/f")
     assert (await put(session, url, b"one"))[0] == 201
@@ -122,8 +122,8 @@ async def test_siblings_are_bounded_whatever_a_client_has_seen(make_cluster, ses
         assert (await put(session, url, b"%d" % number, old))[0] == 201
     for name in cluster.names:
         for token in (None, old):
-            status, told = await put(session, cluster.file_url("both/f", name), b"more", token)
-            assert (status, told["error"]["code"]) == (409, "too_many_siblings"), name
+            status, reply = await put(session, cluster.file_url("both/f", name), b"more", token)
+            assert (status, reply["error"]["code"]) == (409, "too_many_siblings"), name
     assert (await put(session, url, b"resolved", await token_of(session, url)))[0] == 201
     async with session.get(url) as response:
         assert (response.status, await response.read()) == (200, b"resolved")

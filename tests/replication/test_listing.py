@@ -95,7 +95,7 @@ async def test_buckets_are_listed_and_made_with_a_policy_of_their_own(cluster, s
 
 @pytest.mark.parametrize("key", [b"demo\0\xfe\xfe", b"\0\xfe", b"demo", b"demo\0a\0b", b"a/b\0c"])
 async def test_record_under_a_key_that_is_no_name_is_refused(cluster, session: ClientSession, key: bytes) -> None:
-    """A peer that sends one is told so, and listings stay as they are."""
+    """A peer that sends one gets name_invalid, and listings stay as they are."""
     async with session.put(cluster.file_url("demo/f"), data=b"x") as response:
         assert response.status == 201
     data = cluster.nodes["n1"].store.read_record(FileName("demo", "f").key)

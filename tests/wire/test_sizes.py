@@ -108,11 +108,11 @@ def test_every_error_can_be_sent(error: DynafsError) -> None:
     """However much evidence it has, and whether that can be encoded or not; code and message always arrive."""
     head = encode_error(error)
     assert len(head) <= HEAD_SIZE_BYTES_MAX
-    told = decode_error(head)
-    assert told.code == error.code
-    assert told.message
+    reply = decode_error(head)
+    assert reply.code == error.code
+    assert reply.message
     if isinstance(error, WriteQuorumLost):
-        assert told.evidence["outcome"] == "unknown"
+        assert reply.evidence["outcome"] == "unknown"
 
 
 VALUES = st.recursive(
