@@ -107,8 +107,13 @@ class Records(Protocol):
         """Replace the record, by nothing when data is empty. hint: to be kept with it."""
         ...
 
-    async def list_records(self, bucket: str, prefix: str, delimiter: str, after: bytes, limit: int) -> RecordPage:
-        """Return durable records in path order, skipping behind the first file of each common prefix."""
+    async def list_records(
+        self, bucket: str, prefix: str, delimiter: str, after: bytes, limit: int, *, is_live: bool = False
+    ) -> RecordPage:
+        """Return durable records in path order, skipping behind the first file of each common prefix.
+
+        is_live: only those that have contents.
+        """
         ...
 
     async def scan_records(self, after: bytes, limit: int) -> RecordScan:

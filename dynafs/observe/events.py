@@ -66,6 +66,7 @@ CATALOGUE = {
     "store.recovered": "entries of a segment were missing in the index and were added",
     "store.mended": "the index was opened anew after a write had failed; writes go on",
     "store.close_failed": "a failed index could not be closed in order (debug)",
+    "store.flush_failed": "the index could not begin to write out its newest rows; its next write reports why (debug)",
     "store.failed": "the operating system failed a write",
 }
 

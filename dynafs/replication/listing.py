@@ -1,32 +1,34 @@
-"""Listings: every node's sorted rows, merged at R, tombstones dropped, prefixes folded.
+"""Listings: every node's rows of files with contents, merged at R, prefixes folded.
 
-A row counts only from an owner of its partition. Each node's page is complete up to its last row (or its end), and
-inside a common prefix up to the row behind which it skipped. So a row is decided as soon as every page reaches it;
-what lies behind waits for the next round.
+Problem: a tombstone at one owner may hide an older version at another, and there may be thousands of tombstones before
+the first file.
+
+Rule: nodes leave tombstones out. A version that was acknowledged, and not replaced, is with one of any R owners, so a
+name that none of them lists is no file. A name that R owners list alike, W of them in its newest version, is one. About
+a name in between, the owners that do not list it are asked for their rows, many names at once; what fewer than W hold
+is read with repair. A row counts only from an owner of its partition.
+
+Each node's page is complete up to its last row (or its end), and inside a common prefix up to the row behind which it
+skipped. So a row is decided as soon as every page reaches it; what lies behind waits for the next round. A round that
+shows nothing makes the next one larger, and one that ends inside a prefix makes the next one skip nothing.
 """
 
-import asyncio
 from functools import partial
 from typing import NamedTuple
 
-import msgspec
-
-from dynafs.errors import DynafsError, ReadQuorumLost
 from dynafs.files import FileName, Record, Version
 from dynafs.files.name import common_prefix
 from dynafs.files.version import EMPTY
-from dynafs.observe import metrics
 from dynafs.quorum import QuorumPolicy, QuorumWrite, Verdict
-from dynafs.replication.reach import Reach, failure_code
+from dynafs.replication.reach import Reach
 from dynafs.replication.records import RecordReader
+from dynafs.replication.row_pages import BEHIND, Page, PageSource
 from dynafs.ring import file_hash
 from dynafs.ring.view import RingView
-from dynafs.wire.messages import ListRecords, ListReply
-from dynafs.wire.records import decode_record
+from dynafs.wire.listing_messages import ListRecords
 
-#: Behind everything that starts with what stands before it; never part of UTF-8.
-BEHIND = b"\xff"
-_Rows = list[tuple[str, bytes]]
+#: By how much a round that shows nothing makes the next one larger.
+GROWTH = 8
 
 
 class Listing(NamedTuple):
@@ -39,16 +41,21 @@ class Listing(NamedTuple):
     siblings: dict[str, int]
 
 
-class _Page(NamedTuple):
-    """What one node returned. reach: the last position it is complete to, None for the end.
+class _Round(NamedTuple):
+    """The pages of one position, and by which view and policy they are merged."""
 
-    gaps: {folded prefix: path}, where the node skipped what follows that path inside the prefix.
-    """
+    asked: ListRecords
+    pages: list[Page]
+    view: RingView
+    policy: QuorumPolicy
 
-    node: str
-    records: dict[bytes, Record]
-    reach: bytes | None
-    gaps: dict[bytes, bytes]
+
+class _Candidate(NamedTuple):
+    """A name that some node lists. known: {node: its record}."""
+
+    path: bytes
+    place: bytes
+    known: dict[str, Record]
 
 
 class Lister:
@@ -56,99 +63,98 @@ class Lister:
 
     def __init__(self, reach: Reach, records: RecordReader, rows_max: int) -> None:
         self._reach, self._records, self._rows_max = reach, records, rows_max
+        self._source = PageSource(reach)
 
     async def page(
         self, bucket: str, prefix: str, delimiter: str, after: bytes, limit: int, policy: QuorumPolicy
     ) -> Listing:
         """Return up to `limit` files and folded prefixes behind `after`. Raises ReadQuorumLost when a partition has
         fewer than R owners among the nodes that answer."""
-        listing = _Draft(limit)
+        draft = _Draft(prefix, delimiter, limit)
         position: bytes | None = after
-        while position is not None and not listing.is_full:
-            asked = ListRecords(bucket, prefix, delimiter, position, min(self._rows_max, listing.room + 1))
-            pages, view = await self._reach.in_view(partial(self._ask_all, asked, policy.r))
-            position = await self._merge(pages, asked, policy, listing, view)
-        return Listing(listing.files, listing.prefixes, position, listing.siblings)
+        rows, is_skipping = limit + 1, True
+        while position is not None and not draft.is_full:
+            rows, room = min(rows, self._rows_max), draft.room
+            asked = ListRecords(bucket, prefix, delimiter if is_skipping else "", position, rows, is_live=True)
+            pages, view = await self._reach.in_view(partial(self._source.pages, asked, policy.r))
+            position, is_skipping = await self._merge(_Round(asked, pages, view, policy), draft)
+            rows = draft.room + 1 if draft.room < room else rows * GROWTH
+        return Listing(draft.files, draft.prefixes, position, draft.siblings)
 
-    async def _ask_all(self, asked: ListRecords, r: int, view: RingView) -> tuple[list[_Page], RingView]:
-        """Return what the nodes of a view told, and the view."""
-        request = msgspec.structs.replace(asked, ring_version=view.version)
-        futures = [self._reach.ask(node, request, is_bulk=True) for node in view.nodes]
-        pages, failures = [], {}
-        for node, answer in zip(view.nodes, await asyncio.gather(*futures, return_exceptions=True), strict=True):
-            if isinstance(answer, DynafsError):
-                failures[node] = failure_code(answer)
-            elif isinstance(answer, BaseException):
-                raise answer
-            else:
-                assert isinstance(answer.message, ListReply)
-                pages.append(_read_page(node, request, answer.body, is_end=answer.message.is_end))
-        there = {page.node for page in pages}
-        weakest = min(sum(node in there for node in owners) for owners in view.reading_ring.owner_sets)
-        if weakest < r:
-            metrics.quorum_lost.labels("list").inc()
-            raise ReadQuorumLost(r, sorted(there), failures)
-        return pages, view
-
-    async def _merge(
-        self, pages: list[_Page], request: ListRecords, policy: QuorumPolicy, listing: "_Draft", view: RingView
-    ) -> bytes | None:
-        """Take over what these pages decide; return where to go on, None at the end."""
-        horizon = min((page.reach for page in pages if page.reach is not None), default=None)
-        decided, group, is_shown = request.after, b"", False
-        for path in sorted({path for page in pages for path in page.records}):
-            if horizon is not None and path > horizon:
-                break
-            folded = _fold(path, request)
+    async def _merge(self, of: _Round, draft: "_Draft") -> tuple[bytes | None, bool]:
+        """Take over what these pages decide; return where to go on, None at the end, and whether nodes may skip there:
+        not inside a prefix of which none of them showed a file so far."""
+        horizon = min((page.reach for page in of.pages if page.reach is not None), default=None)
+        paths = {path for page in of.pages for path in page.records if horizon is None or path <= horizon}
+        candidates = await self._candidates(of, sorted(paths))
+        decided, group, is_shown = of.asked.after, b"", False
+        for one in candidates:
+            folded = draft.fold(one.path)
             if folded != group:
-                if not is_shown and _has_gap(pages, group):
-                    return decided
+                if not is_shown and _has_gap(of.pages, group):
+                    return decided, False
                 group, is_shown = folded, False
             if is_shown:
                 continue
-            if listing.is_full or any(page.gaps.get(folded, path) < path for page in pages):
-                return decided
-            files = await self._decide(pages, request.bucket, path, policy, view)
-            decided = path
+            if draft.is_full:
+                return decided, True
+            if any(page.gaps.get(folded, one.path) < one.path for page in of.pages):
+                return decided, False
+            files = await self._decide(of, one)
+            decided = one.path
             if files:
                 is_shown = bool(folded)
-                listing.show(path, folded, files)
-                decided = folded + BEHIND if folded else path
-        if not is_shown and _has_gap(pages, group):
-            return decided
-        return None if horizon is None else max(horizon, decided)
+                draft.show(one.path, folded, files)
+                decided = folded + BEHIND if folded else one.path
+        if not is_shown and _has_gap(of.pages, group):
+            return decided, False
+        return None if horizon is None else max(horizon, decided), True
 
-    async def _decide(
-        self, pages: list[_Page], bucket: str, path: bytes, policy: QuorumPolicy, view: RingView
-    ) -> tuple[Version, ...]:
+    async def _candidates(self, of: _Round, paths: list[bytes]) -> list[_Candidate]:
+        """Return the names that nodes list, with what the nodes hold that decide about them, as far as they reply."""
+        found: list[_Candidate] = []
+        wanted: dict[str, list[_Candidate]] = {}
+        for path in paths:
+            place = file_hash(FileName(of.asked.bucket, path.decode()).key)
+            owners = of.view.owners(place)
+            known = {
+                page.node: record
+                for page in of.pages
+                if (page.node in owners or of.policy.is_available) and (record := page.record_of(path)) is not None
+            }
+            found.append(_Candidate(path, place, known))
+            for node in _silent_on(of, found[-1]):
+                wanted.setdefault(node, []).append(found[-1])
+        if wanted:
+            asked = {node: [one.path for one in some] for node, some in wanted.items()}
+            rows = await self._source.rows(of.asked.bucket, asked, of.view.version)
+            for node, some in wanted.items():
+                for one in some if node in rows else ():
+                    one.known[node] = rows[node].get(one.path, EMPTY)
+        return found
+
+    async def _decide(self, of: _Round, one: _Candidate) -> tuple[Version, ...]:
         """Return a file's versions, the newest first, none when it is deleted; what fewer than W hold is read with
         repair."""
-        name = FileName(bucket, path.decode())
-        place = file_hash(name.key)
-        owners = view.owners(place)
-        held = {p.node: p.records.get(path, EMPTY) for p in pages if p.node in owners or policy.is_available}
-        merged = EMPTY
-        for record in held.values():
-            merged = merged.merge(record)
-        if policy.is_available:
+        key = FileName(of.asked.bucket, one.path.decode()).key
+        merged = _merged(one.known)
+        if merged is EMPTY:
+            return ()
+        if of.policy.is_available:
+            if _silent_on(of, one):
+                merged = merged.merge(await self._records.read(key, of.policy))
             return merged.resolved().files
         newest = merged.newest
-        if newest is None:
-            return ()
-        fold = QuorumWrite(policy.w, *view.writers(place))
-        for node, record in held.items():
-            if record.newest is not None and record.newest.stamp == newest.stamp:
-                fold.add_ack(node)
-        if fold.verdict is not Verdict.MET:
-            newest = (await self._records.read(name.key, policy)).newest
+        if not _is_settled(of, one, newest):
+            newest = (await self._records.read(key, of.policy)).newest
         return (newest,) if newest is not None and newest.is_file else ()
 
 
 class _Draft:
     """A listing in the making."""
 
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
+    def __init__(self, prefix: str, delimiter: str, limit: int) -> None:
+        self._prefix, self._delimiter, self._limit = prefix, delimiter, limit
         self.files: list[tuple[str, Version]] = []
         self.prefixes: list[str] = []
         self.siblings: dict[str, int] = {}
@@ -161,6 +167,9 @@ class _Draft:
     def is_full(self) -> bool:
         return self.room <= 0
 
+    def fold(self, path: bytes) -> bytes:
+        return common_prefix(path.decode(), self._prefix, self._delimiter).encode()
+
     def show(self, path: bytes, folded: bytes, files: tuple[Version, ...]) -> None:
         if folded:
             self.prefixes.append(folded.decode())
@@ -170,25 +179,45 @@ class _Draft:
             self.siblings[path.decode()] = len(files) - 1
 
 
-def _read_page(node: str, request: ListRecords, body: bytes | bytearray, *, is_end: bool) -> _Page:
-    rows = msgspec.msgpack.decode(body, type=_Rows)
-    records = {path.encode(): decode_record(data) for path, data in rows}
-    gaps = {}
-    for path, record in records.items():
-        folded = _fold(path, request)
-        if folded and record.newest is not None and record.newest.is_file:
-            gaps[folded] = path
-    if is_end or not records:
-        return _Page(node, records, None if is_end else request.after, gaps)
-    # Behind a skip the page is complete to the end of the prefix, which may lie behind its last row.
-    last = max(records)
-    folded = _fold(last, request)
-    return _Page(node, records, max(last, folded + BEHIND) if folded in gaps else last, gaps)
+def _silent_on(of: _Round, one: _Candidate) -> list[str]:
+    """Return the nodes whose rows it takes to decide about a name; none when what is known is enough, or when none but
+    nodes that do not own it list it."""
+    merged = _merged(one.known)
+    if merged is EMPTY:
+        return []
+    nodes = [page.node for page in of.pages]
+    owners = [node for node in nodes if node in of.view.owners(one.place)]
+    if not of.policy.is_available:
+        unknown = [node for node in owners if node not in one.known]
+        return unknown if unknown and not _is_settled(of, one, merged.newest) else []
+    if len(owners) >= of.policy.r and all(node in one.known for node in owners):
+        return []
+    keepers = of.view.keepers(one.place)
+    return [node for node in nodes if node in keepers and node not in one.known]
 
 
-def _fold(path: bytes, request: ListRecords) -> bytes:
-    return common_prefix(path.decode(), request.prefix, request.delimiter).encode()
+def _is_settled(of: _Round, one: _Candidate, newest: Version | None) -> bool:
+    """Return whether R owners are known and W hold the newest of their versions, or they hold nothing."""
+    readers = of.view.readers(one.place)
+    if sum(node in readers for node in one.known) < of.policy.r:
+        return False
+    if newest is None:
+        return True
+    fold = QuorumWrite(of.policy.w, *of.view.writers(one.place))
+    for node, record in one.known.items():
+        if record.newest is not None and record.newest.stamp == newest.stamp:
+            fold.add_ack(node)
+    return fold.verdict is Verdict.MET
 
 
-def _has_gap(pages: list[_Page], group: bytes) -> bool:
+def _merged(known: dict[str, Record]) -> Record:
+    merged = EMPTY
+    for record in known.values():
+        # Equal rows were decoded once.
+        if record is not merged:
+            merged = record if merged is EMPTY else merged.merge(record)
+    return merged
+
+
+def _has_gap(pages: list[Page], group: bytes) -> bool:
     return bool(group) and any(group in page.gaps for page in pages)

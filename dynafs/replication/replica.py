@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 import msgspec
 
 from dynafs.causality.stamp import hybrid_time
-from dynafs.errors import LocalProtocolError, StoreCorrupt, StoreError
+from dynafs.errors import LocalProtocolError, StoreError
 from dynafs.files import FileName
 from dynafs.files.version import Record, Version
 from dynafs.membership import RingKeeper
@@ -20,9 +20,11 @@ from dynafs.replication.reaping import Reaper
 from dynafs.replication.rebalance import Rebalancer
 from dynafs.replication.references import ReferenceKeeper
 from dynafs.replication.refill import Refill
+from dynafs.replication.rows import RowReader, decode_stored
 from dynafs.replication.stamps import StampSource
 from dynafs.replication.survey import Surveyor
 from dynafs.replication.tree_keeper import TreeKeeper
+from dynafs.wire.listing_messages import ListRecords, ReadRows
 from dynafs.wire.messages import (
     ChunkReply,
     ChunkStates,
@@ -36,8 +38,6 @@ from dynafs.wire.messages import (
     FindReferences,
     FindUploads,
     HealingRequest,
-    ListRecords,
-    ListReply,
     PullRecords,
     ReadChunk,
     ReadLeaves,
@@ -83,7 +83,7 @@ class Replica:
     def __init__(
         self, store: Store, stamps: StampSource, references: ReferenceKeeper, fence: Fence, listing_rows_max: int
     ) -> None:
-        self._store, self._stamps, self._listing_rows_max = store, stamps, listing_rows_max
+        self._store, self._stamps, self._rows = store, stamps, RowReader(store, fence, listing_rows_max)
         self._references, self._trees, self._fence = references, TreeKeeper(store, fence), fence
         #: set by the composition root: coordinates a write for a gateway that owns no copy
         self.committer: Committer | None = None
@@ -118,12 +118,18 @@ class Replica:
                 return self._read_chunk(request)
             case StatChunks():
                 return self._stat_chunks(request) if not request.verify else self._verify_chunks(request)
-            case ListRecords():
-                return self._list_records(request)
+            case ListRecords() | ReadRows():
+                return self._list(request, bytes(body))
             case CommitVersion() | SetDraining() | RestartNode() | LimitJob():
                 return self._do(request, bytes(body))
             case _:
                 return self._handle_rare(peer, request, body)
+
+    def _list(self, request: ListRecords | ReadRows, body: bytes) -> Answer | Awaitable[Answer]:
+        """Serve a peer that merges a listing."""
+        if self.refill is not None:
+            self.refill.check_all()
+        return self._rows.page(request) if isinstance(request, ListRecords) else self._rows.rows(request, body)
 
     def _handle_rare(
         self, peer: str, request: HealingRequest | RingQuestion, body: bytes | bytearray
@@ -215,17 +221,10 @@ class Replica:
         data = self._store.read_record(request.key)
         if not request.context:
             return Answer(RecordReply(record_digest(data)), data if request.whole else b"")
-        context = self._decode_stored(data).context
+        context = decode_stored(data).context
         if request.context_in_body and not request.whole and len(data) > CONTEXT_IN_HEAD_SIZE_BYTES_MAX:
             return Answer(RecordReply(record_digest(data), context_in_body=True), encode_context(context))
         return Answer(RecordReply(record_digest(data), dict(context)), data if request.whole else b"")
-
-    def _decode_stored(self, data: bytes) -> Record:
-        try:
-            return decode_record(data)
-        except Exception as error:
-            log.error("record.corrupt", error=str(error))  # noqa: TRY400  the error says it all
-            raise StoreCorrupt("a stored record fails its checksum") from error
 
     def _store_something(self, request: StoreRecord | StoreChunk, body: bytes | bytearray) -> "asyncio.Future[None]":
         self._fence.check(request.ring_version)
@@ -263,7 +262,7 @@ class Replica:
         """
         incoming = decode_record(data)
         held_data = self._store.latest_record(key)
-        held = self._decode_stored(held_data)
+        held = decode_stored(held_data)
         if incoming.time_max > held.time_max and not is_old:
             # A stamp from the far future is kept out; one that got in with the clocks of the day before is no news.
             self._stamps.check(incoming.time_max)
@@ -313,30 +312,15 @@ class Replica:
 
     async def _scan_records(self, request: ScanRecords) -> Answer:
         page = await self._store.scan_records(request.after, min(request.limit, ROWS_MAX))
-        rows = [(key, _without_inline(self._decode_stored(data))) for key, data in page.rows]
+        rows = [(key, _without_inline(decode_stored(data))) for key, data in page.rows]
         return Answer(ScannedRecords(page.after), msgspec.msgpack.encode(rows))
 
     def _stat_chunks(self, request: StatChunks) -> Answer:
         return Answer(ChunkStates([self._store.chunk_state(one) for one in checked_ids(request.chunk_ids)]))
 
-    async def _list_records(self, request: ListRecords) -> Answer:
-        if self.refill is not None:
-            self.refill.check_all()
-        self._fence.check(request.ring_version)
-        limit = min(request.limit, self._listing_rows_max)
-        page = await self._store.list_records(request.bucket, request.prefix, request.delimiter, request.after, limit)
-        rows = [(path, _without_contents(self._decode_stored(data))) for path, data in page.records]
-        return Answer(ListReply(page.is_end), msgspec.msgpack.encode(rows))
-
 
 def _without_inline(record: Record) -> bytes:
     slim = [msgspec.structs.replace(version, inline=None) for version in record.versions]
-    return encode_record(Record(record.context, tuple(slim)))
-
-
-def _without_contents(record: Record) -> bytes:
-    """Return an encoded record whose versions have lost their inline bytes and chunk lists: a listing's row."""
-    slim = [msgspec.structs.replace(version, inline=None, manifest=None) for version in record.versions]
     return encode_record(Record(record.context, tuple(slim)))
 
 

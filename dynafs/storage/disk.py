@@ -12,11 +12,12 @@ import msgspec
 
 T = TypeVar("T")
 
-#: records: bucket NUL path -> record. chunks: id -> place. references: id + upload id -> since when, bucket NUL path.
-#: quarantine: id -> place and reason. hints: target and thing -> since when.
-#: by_partition: start of a key's hash, and the key -> digest of its record. trees: kind, level and number -> sum.
+#: records: bucket NUL path -> record. live: the keys of those records that have contents -> nothing.
+#: chunks: id -> place. references: id + upload id -> since when, bucket NUL path. quarantine: id -> place and reason.
+#: hints: target and thing -> since when. trees: kind, level and number -> sum.
+#: by_partition: start of a key's hash, and the key -> digest of its record.
 #: node: names of this module's callers -> their values.
-FAMILIES = ("records", "by_partition", "chunks", "trees", "references", "quarantine", "hints", "node")
+FAMILIES = ("records", "live", "by_partition", "chunks", "trees", "references", "quarantine", "hints", "node")
 
 
 class ChunkPlace(NamedTuple):

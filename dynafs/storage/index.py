@@ -27,6 +27,10 @@ REOPEN_EVERY_S = 1.0
 PROBE_SIZE_BYTES = 4096
 #: Files RocksDB keeps open, over all tables. Unlimited, a large index would use the descriptors of everything else.
 OPEN_TABLES_MAX = 512
+#: RocksDB keeps a mark of each removed row, which scans step over, until it compacts the files they lie in. After so
+#: many removals from one family its newest rows are flushed; files in which marks are dense are compacted then.
+REMOVALS_MAX = 2000
+MARKS_WINDOW_ROWS, MARKS_PER_WINDOW, MARKS_SHARE = 1024, 256, 0.25
 
 
 class RocksIndex(Index):
@@ -39,6 +43,8 @@ class RocksIndex(Index):
         self._gate = threading.Condition()
         self._writers = 0
         self._is_broken, self._is_closed, self._retry_at_s = False, False, 0.0
+        #: {family: rows removed since its last flush}
+        self._removals = dict.fromkeys(FAMILIES, 0)
         self._mender: threading.Thread | None = None
         self._open()
 
@@ -93,6 +99,18 @@ class RocksIndex(Index):
             if rocks.opening != self.opening:
                 raise StoreFailed("the index was opened anew in the middle of a write")
             self._db.write(rocks.raw)
+            self._clear_marks(rocks.removals)
+
+    def _clear_marks(self, removals: dict[str, int]) -> None:
+        """Have RocksDB get rid of the marks of removed rows, in its own threads."""
+        for family, count in removals.items():
+            self._removals[family] += count
+            if self._removals[family] >= REMOVALS_MAX:
+                self._removals[family] = 0
+                try:
+                    self._tables[family].flush(False)  # noqa: FBT003
+                except Exception as error:  # noqa: BLE001  the batch is applied; the next write reports what is wrong
+                    log.debug("store.flush_failed", family=family, error=str(error))
 
     def sync(self) -> None:
         """Make every batch applied so far durable. Raises StoreError."""
@@ -184,6 +202,8 @@ class RocksBatch(Batch):
     def __init__(self, handles: dict[str, Any], opening: int) -> None:
         self.raw = WriteBatch(raw_mode=True)
         self._handles, self.opening = handles, opening
+        #: {family: rows removed}
+        self.removals: dict[str, int] = {}
 
     def put(self, family: str, key: bytes, value: bytes) -> None:
         """Set a value."""
@@ -192,6 +212,7 @@ class RocksBatch(Batch):
     def delete(self, family: str, key: bytes) -> None:
         """Remove a value."""
         self.raw.delete(key, self._handles[family])
+        self.removals[family] = self.removals.get(family, 0) + 1
 
 
 def _closed() -> StoreFailed:
@@ -228,4 +249,5 @@ def _options(cache: Any) -> Any:
     table.set_bloom_filter(10, block_based=False)
     options.set_block_based_table_factory(table)
     options.set_compression_type(DBCompressionType.lz4())
+    options.add_compact_on_deletion_collector_factory(MARKS_WINDOW_ROWS, MARKS_PER_WINDOW, MARKS_SHARE)
     return options

@@ -1,6 +1,6 @@
 """Listing: walk the records of a bucket in path order, seeking past what a delimiter hides."""
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from itertools import islice, takewhile
 
 import msgspec
@@ -10,19 +10,30 @@ from dynafs.ports import Hint, ListedRecord, RecordPage, RecordScan, Reference, 
 from dynafs.storage.disk import ChunkPlace, Index
 from dynafs.storage.hints import decode_hint, hint_row, hints_start
 from dynafs.storage.references import decode_reference
-from dynafs.wire.records import decode_record
+from dynafs.wire.records import decode_record, has_contents
 
 #: A page stops here even below its limit of rows: inline contents come along with their records.
 PAGE_SIZE_BYTES_MAX = 8 << 20
 #: Greater than any byte of UTF-8: behind everything that starts with what stands before it.
 LAST = b"\xff"
+#: Rows without contents that are read one after another before the next name with contents is looked up.
+DEAD_ROWS_MAX = 8
 
 
-def list_records(index: Index, bucket: str, prefix: str, delimiter: str, after: bytes, limit: int) -> RecordPage:
+def list_records(
+    index: Index,
+    bucket: str,
+    prefix: str,
+    delimiter: str,
+    after: bytes,
+    limit: int,
+    is_live: bool = False,  # noqa: FBT001, FBT002  handed to a thread by position
+) -> RecordPage:
     """Return up to `limit` records whose path starts with prefix and sorts behind after.
 
     With a delimiter, all records behind the first file that stands under one common prefix are skipped: that file is
-    the proof that the prefix is not empty. Tombstones before it are returned, so that others can weigh them.
+    the proof that the prefix is not empty. Tombstones before it are returned, so that others can weigh them, unless
+    is_live leaves out whatever has no contents.
     """
     base = bucket.encode() + b"\0"
     start, last = base + prefix.encode(), base + prefix.encode() + LAST
@@ -30,23 +41,59 @@ def list_records(index: Index, bucket: str, prefix: str, delimiter: str, after: 
         start = max(start, base + after + b"\0")
     found: list[ListedRecord] = []
     size_bytes = 0
-    scan = index.scan("records", start)
-    item = next(scan, None)
-    while item is not None:
-        key, data = item
-        if key > last:
-            break
+    walk = _Walk(index, start, last, is_live=is_live)
+    while walk.row is not None:
         if len(found) >= limit or size_bytes >= PAGE_SIZE_BYTES_MAX:
             return RecordPage(found, is_end=False)
+        key, data = walk.row
         path = key[len(base) :].decode()
         found.append(ListedRecord(path, data))
         size_bytes += len(data)
         folded = common_prefix(path, prefix, delimiter)
-        try:
-            item = scan.send(base + folded.encode() + LAST) if folded and _is_file(data) else next(scan, None)
-        except StopIteration:
-            item = None
+        is_proof = bool(folded) and (is_live or _is_file(data))
+        walk.go_on(base + folded.encode() + LAST if is_proof else None)
     return RecordPage(found, is_end=True)
+
+
+class _Walk:
+    """A cursor over records up to a key. row: (key, record) it stands at, None behind the last one."""
+
+    def __init__(self, index: Index, start: bytes, last: bytes, *, is_live: bool) -> None:
+        """is_live: stop only at records that have contents."""
+        self._last, self._live = last, index.scan("live", start) if is_live else None
+        self.row: tuple[bytes, bytes] | None = None
+        first = next(self._live, None) if self._live is not None else (start, b"")
+        if first is not None and first[0] <= last:
+            self._records = index.scan("records", first[0])
+            self.go_on(None)
+
+    def go_on(self, jump: bytes | None) -> None:
+        """Go to the next row, or to the first from a key on."""
+        self._step(jump)
+        dead = 0
+        while self._live is not None and self.row is not None and not has_contents(self.row[1]):
+            dead += 1
+            if dead <= DEAD_ROWS_MAX:
+                self._step(None)
+                continue
+            # Behind this row, not at it: the two scans may have begun at different moments.
+            live = _sent(self._live, self.row[0] + b"\0")
+            if live is None or live[0] > self._last:
+                self.row = None
+            else:
+                self._step(live[0])
+
+    def _step(self, jump: bytes | None) -> None:
+        row = _sent(self._records, jump)
+        self.row = row if row is not None and row[0] <= self._last else None
+
+
+def _sent(scan: Generator[tuple[bytes, bytes], bytes | None], jump: bytes | None) -> tuple[bytes, bytes] | None:
+    """Return a scan's next row, or its first from a key on; None at the end."""
+    try:
+        return scan.send(jump)
+    except StopIteration:
+        return None
 
 
 def scan_records(index: Index, after: bytes, limit: int) -> RecordScan:
@@ -99,10 +146,7 @@ def hint_targets(index: Index) -> list[str]:
     while row is not None:
         target = row[0].partition(b"\0")[0]
         targets.append(target.decode())
-        try:
-            row = scan.send(target + b"\1")
-        except StopIteration:
-            break
+        row = _sent(scan, target + b"\1")
     return targets
 
 

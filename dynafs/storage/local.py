@@ -8,6 +8,7 @@ from dynafs.config import StorageSettings
 from dynafs.observe.events import get_logger
 from dynafs.storage.chunks import ChunkTable
 from dynafs.storage.disk import Disk
+from dynafs.storage.live import build_live
 from dynafs.storage.marks import DiskMarks
 from dynafs.storage.records import RecordTable
 from dynafs.storage.recovery import recover
@@ -29,6 +30,7 @@ class LocalStore:
         self.marks = DiskMarks(disk, settings)
         recovered = recover(disk.index, disk.segments)
         build_trees(disk.index)
+        build_live(disk.index)
         # What was not synced may have gone with the failure; the segments have it.
         disk.index.on_reopened = partial(recover, disk.index, disk.segments)
         self.records = RecordTable(disk, self.marks, is_synced=is_synced)

@@ -8,14 +8,16 @@ from pathlib import Path
 from dynafs.config import StorageSettings
 from dynafs.storage.directory import GENERATION_SIZE_BYTES, DataDirectory
 from dynafs.storage.index import RocksIndex
+from dynafs.storage.live import build_live
 from dynafs.storage.posix import PosixSegments
 from dynafs.storage.recovery import rebuild
 
 
 def rebuild_index(directory: DataDirectory, settings: StorageSettings) -> int:
-    """Index all chunks anew from the segments, keeping records; return the number of entries found."""
+    """Index all chunks from the segments and all live names from the records; return the number of chunk entries."""
     index = RocksIndex(directory.index_path, settings.cache_size_bytes, settings.write_buffer_size_bytes)
     try:
+        build_live(index, is_forced=True)
         return rebuild(index, PosixSegments(directory.segments_path))
     finally:
         index.close()

@@ -11,6 +11,7 @@ from dynafs.storage.commit import CommitLane
 from dynafs.storage.disk import Disk
 from dynafs.storage.hints import encode_hint, hint_row
 from dynafs.storage.listing import hint_targets, list_records, scan_hints, scan_records
+from dynafs.storage.live import note_live
 from dynafs.storage.marks import DiskMarks
 from dynafs.storage.trees import RECORDS, KnownSums, TreeWrites
 
@@ -193,6 +194,7 @@ class RecordTable:
                 batch.delete(write.family, write.key)
             if write.family == "records":
                 trees.set_record(write.key, write.data)
+                note_live(batch, write.key, write.data)
             if write.hint is not None:
                 batch.put("hints", hint_row(write.hint), encode_hint(write.hint))
         trees.write_to(batch)
@@ -208,9 +210,14 @@ class RecordTable:
         self._index.sync()
         self._must_sync = False
 
-    async def list_records(self, bucket: str, prefix: str, delimiter: str, after: bytes, limit: int) -> RecordPage:
-        """Return durable records in path order, skipping behind the first file of each common prefix."""
-        return await self._disk.read(list_records, self._index, bucket, prefix, delimiter, after, limit)
+    async def list_records(
+        self, bucket: str, prefix: str, delimiter: str, after: bytes, limit: int, *, is_live: bool = False
+    ) -> RecordPage:
+        """Return durable records in path order, skipping behind the first file of each common prefix.
+
+        is_live: only those that have contents.
+        """
+        return await self._disk.read(list_records, self._index, bucket, prefix, delimiter, after, limit, is_live)
 
     async def scan_records(self, after: bytes, limit: int) -> RecordScan:
         """Return records of all buckets in key order, behind a key."""

@@ -21,7 +21,7 @@ from dynafs.wire.message import Message
 #: Of the messages this node speaks. Raised when nodes before it would not understand new ones; such messages say since
 #: which version they are (`Message.since`). Fields may be appended to messages at any time: who does not know them
 #: passes over them, who misses them takes their default.
-WIRE_VERSION = 2
+WIRE_VERSION = 3
 #: Versions that work together, so that nodes can be updated one after another.
 VERSIONS_APART_MAX = 1
 NONCE_SIZE_BYTES = 32

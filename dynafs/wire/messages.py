@@ -11,6 +11,7 @@ import msgspec
 
 from dynafs.causality import Stamp
 from dynafs.errors import LocalProtocolError, RemoteProtocolError
+from dynafs.wire.listing_messages import ListRecords, ListReply, ReadRows, RowsReply
 from dynafs.wire.message import Message
 from dynafs.wire.operator_messages import OperatorRequest
 from dynafs.wire.ring_messages import (
@@ -178,26 +179,6 @@ class HintCounts(Message, frozen=True):
     targets: dict[str, tuple[int, int, int]]
 
 
-class ListRecords(Message, frozen=True):
-    """Your records of this bucket whose path starts with prefix and is greater than after, ascending.
-
-    With a delimiter, rows behind the first file of a common prefix are skipped. ring_version: as in ReadRecord.
-    """
-
-    bucket: str
-    prefix: str
-    delimiter: str
-    after: bytes
-    limit: int
-    ring_version: int = 0
-
-
-class ListReply(Message, frozen=True):
-    """Body: encoded rows. is_end: whether no further row exists."""
-
-    is_end: bool
-
-
 class CompareRecords(Message, frozen=True):
     """Which of these do you hold otherwise? Body: [(key, digest)], at most 1024."""
 
@@ -299,6 +280,7 @@ Request = (
     | ReadChunk
     | StatChunks
     | ListRecords
+    | ReadRows
     | CommitVersion
     | HealingRequest
     | RingRequest
@@ -313,6 +295,7 @@ Reply = (
     | ChunkReply
     | ChunkStates
     | ListReply
+    | RowsReply
     | CommitReply
     | PulledRecords
     | Differing

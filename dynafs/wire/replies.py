@@ -1,6 +1,7 @@
 """Which reply belongs to which request. A peer that answers with another one is wrong, and its caller must not be."""
 
 from dynafs.errors import RemoteProtocolError
+from dynafs.wire import listing_messages as rows
 from dynafs.wire import messages as m
 from dynafs.wire import operator_messages as o
 from dynafs.wire import ring_messages as r
@@ -12,7 +13,8 @@ REPLY_TYPES: dict[type[Message], type[Message]] = {
     m.StoreChunk: m.Stored,
     m.ReadChunk: m.ChunkReply,
     m.StatChunks: m.ChunkStates,
-    m.ListRecords: m.ListReply,
+    rows.ListRecords: rows.ListReply,
+    rows.ReadRows: rows.RowsReply,
     m.CommitVersion: m.CommitReply,
     m.CompareRecords: m.Differing,
     m.CompareTrees: m.Differing,

@@ -8,7 +8,7 @@ from crc32c import crc32c
 
 from dynafs.errors import RemoteProtocolError
 
-_PREFIX_SIZE_BYTES = 5
+PREFIX_SIZE_BYTES = 5
 
 
 def seal(number: int, payload: bytes) -> bytes:
@@ -18,12 +18,12 @@ def seal(number: int, payload: bytes) -> bytes:
 
 def unseal(data: bytes | bytearray | memoryview, number: int, what: str, size_bytes_max: int) -> memoryview:
     """Return the payload; raise RemoteProtocolError when it is too long, of another format, or damaged."""
-    if not _PREFIX_SIZE_BYTES <= len(data) <= size_bytes_max:
+    if not PREFIX_SIZE_BYTES <= len(data) <= size_bytes_max:
         raise RemoteProtocolError(f"a {what} of {len(data)} bytes")
     view = memoryview(data)
     if view[0] != number:
         raise RemoteProtocolError(f"{what} format {view[0]}, this node reads {number}")
-    payload = view[_PREFIX_SIZE_BYTES:]
-    if crc32c(payload) != int.from_bytes(view[1:_PREFIX_SIZE_BYTES], "big"):
+    payload = view[PREFIX_SIZE_BYTES:]
+    if crc32c(payload) != int.from_bytes(view[1:PREFIX_SIZE_BYTES], "big"):
         raise RemoteProtocolError(f"a {what} fails its checksum")
     return payload

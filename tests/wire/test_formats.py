@@ -18,10 +18,10 @@ from dynafs.wire.handshake import (
     decode_handshake,
     encode_handshake,
 )
+from dynafs.wire.listing_messages import ListRecords, ReadRows
 from dynafs.wire.messages import (
     CommitReply,
     CommitVersion,
-    ListRecords,
     ReadChunk,
     ReadRecord,
     StatChunks,
@@ -44,7 +44,8 @@ RECORDS = st.lists(VERSIONS, min_size=1, max_size=3, unique_by=lambda v: v.stamp
 
 REQUESTS = [
     ReadRecord(b"k", whole=True), StoreRecord(b"k"), StoreChunk(b"c" * 32, b"u" * 16, b"k"), ReadChunk(b"c" * 32),
-    StatChunks(b"c" * 64), ListRecords("b", "p", "/", b"a", 10), CommitVersion(b"k", 2, 2),
+    StatChunks(b"c" * 64), ListRecords("b", "p", "/", b"a", 10, is_live=True), ReadRows("b", 7),
+    CommitVersion(b"k", 2, 2),
 ]  # fmt: skip
 
 

@@ -1,0 +1,67 @@
+"""Listing rows: what a node replies to a node that merges a listing."""
+
+import msgspec
+
+from dynafs.errors import RequestInvalid, StoreCorrupt
+from dynafs.files import FileName, Record
+from dynafs.observe.events import get_logger
+from dynafs.ports import Answer, Store
+from dynafs.replication.fence import Fence
+from dynafs.wire.listing_messages import ListRecords, ListReply, ReadRows, RowsReply
+from dynafs.wire.records import decode_record, encode_record
+from dynafs.wire.rows import ROWS_MAX
+
+log = get_logger()
+
+_paths_decoder = msgspec.msgpack.Decoder(list[str])
+
+
+class RowReader:
+    """Reads listing rows from one node's store."""
+
+    def __init__(self, store: Store, fence: Fence, rows_max: int) -> None:
+        self._store, self._fence, self._rows_max = store, fence, rows_max
+
+    async def page(self, request: ListRecords) -> Answer:
+        """Return rows in path order. Raises RingOutdated, RingBehind, StoreCorrupt."""
+        self._fence.check(request.ring_version)
+        limit = min(request.limit, self._rows_max)
+        page = await self._store.list_records(
+            request.bucket, request.prefix, request.delimiter, request.after, limit, is_live=request.is_live
+        )
+        shorten = _without_contents if request.is_live else _newest_without_contents
+        rows = [(path, encode_record(shorten(decode_stored(data)))) for path, data in page.records]
+        return Answer(ListReply(page.is_end, request.is_live), msgspec.msgpack.encode(rows))
+
+    def rows(self, request: ReadRows, body: bytes) -> Answer:
+        """Return the rows of some files. Raises RequestInvalid, RingOutdated, RingBehind, StoreCorrupt."""
+        self._fence.check(request.ring_version)
+        try:
+            paths = _paths_decoder.decode(body)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise RequestInvalid("body", f"not a list of paths: {error}") from None
+        if len(paths) > ROWS_MAX:
+            raise RequestInvalid("body", f"at most {ROWS_MAX} paths at once")
+        held = [self._store.read_record(FileName(request.bucket, path).key) for path in paths]
+        rows = [encode_record(_without_contents(decode_stored(data))) for data in held]
+        return Answer(RowsReply(), msgspec.msgpack.encode(rows))
+
+
+def decode_stored(data: bytes) -> Record:
+    """Return a record of this node's store. Raises StoreCorrupt."""
+    try:
+        return decode_record(data)
+    except Exception as error:
+        log.error("record.corrupt", error=str(error))  # noqa: TRY400  the error says it all
+        raise StoreCorrupt("a stored record fails its checksum") from error
+
+
+def _without_contents(record: Record) -> Record:
+    """Return a record without inline bytes and chunk lists."""
+    slim = [msgspec.structs.replace(version, inline=None, manifest=None) for version in record.versions]
+    return Record(record.context, tuple(slim))
+
+
+def _newest_without_contents(record: Record) -> Record:
+    """Return the same of the newest version alone: a row as nodes before wire version 3 merge it."""
+    return _without_contents(Record(record.context, record.versions[:1]))

@@ -1,0 +1,46 @@
+"""Messages of listings. See `messages` for the rules."""
+
+from typing import ClassVar
+
+from dynafs.wire.message import Message
+
+
+class ListRecords(Message, frozen=True):
+    """Return the records of this bucket whose path starts with prefix and is greater than after, ascending.
+
+    With a delimiter, rows behind the first file of a common prefix are skipped. ring_version: as in ReadRecord.
+    is_live: leave out rows without contents; answered with all rows by nodes that do not support it.
+    """
+
+    bucket: str
+    prefix: str
+    delimiter: str
+    after: bytes
+    limit: int
+    ring_version: int = 0
+    is_live: bool = False
+
+
+class ListReply(Message, frozen=True):
+    """Body: encoded rows. is_end: whether no further row exists. is_live: rows without contents are left out."""
+
+    is_end: bool
+    is_live: bool = False
+
+
+class ReadRows(Message, frozen=True):
+    """Return the listing rows of these files of a bucket, with or without contents. Body: [path], at most 1024.
+
+    ring_version: as in ReadRecord.
+    """
+
+    since: ClassVar[int] = 3
+
+    bucket: str
+    ring_version: int = 0
+
+
+class RowsReply(Message, frozen=True):
+    """Body: [encoded row] in the order asked, empty bytes for a file of which nothing is held."""
+
+    since: ClassVar[int] = 3
