@@ -18,6 +18,8 @@ FAILED_PAUSE_S_MIN, FAILED_PAUSE_S_MAX = 2.0, 600.0
 RATE_WINDOW_S = 2.0
 #: Longest pause for the sake of clients.
 STEP_PAUSE_S_MAX = 2.0
+#: The least share of the time that clients leave a run that an operator waits for.
+ASKED_FOR_SHARE_MIN = 0.5
 
 
 class JobStatus(msgspec.Struct):
@@ -127,7 +129,7 @@ class Job:
     async def step(self, pause_s: float = 0.0) -> None:
         """Between two pieces of work: wait a little, longer while clients are late, or as long as the job is paused."""
         if self.throttle is not None:
-            share = self.throttle.share()
+            share = max(self.throttle.share(), ASKED_FOR_SHARE_MIN if self.is_asked_for else 0.0)
             worked_s = max(self._clock.monotonic_s() - self._stepped_s, 0.0)
             pause_s = min((pause_s + worked_s) / share - worked_s, max(pause_s, STEP_PAUSE_S_MAX))
             self.status.share = round(share, 3)
