@@ -14,6 +14,8 @@ from dynafs.errors import DynafsError
 
 #: How often to look whether the count is finished.
 LOOK_S = 0.3
+#: Things that lack copies and are named in one sentence.
+NAMED_MAX = 3
 
 
 class CensusFailed(DynafsError):
@@ -63,6 +65,22 @@ async def take_census(
         on_progress(status["items"])
         await asyncio.sleep(LOOK_S)
     return await client.census()
+
+
+def missing_in(report: dict[str, Any]) -> str:
+    """Return in words what a census misses."""
+    if report["silent"]:
+        return "; ".join(f"{node} does not answer ({code})" for node, code in report["silent"].items())
+    n, parts = report["n"], []
+    for what in ("files", "chunks", "partitions"):
+        count = sum(number for copies, number in report[what].items() if int(copies) != n)
+        if count:
+            parts.append(f"{count} {what if count > 1 else what[:-1]}")
+    named = [
+        f"{one['path']} {one['what']} ({', '.join(f'{node} {state}' for node, state in one['nodes'].items())})"
+        for one in report["lacking"][:NAMED_MAX]
+    ]
+    return f"copies of {' and '.join(parts[:2]) or 'nothing'} are missing: {', '.join(named)}"
 
 
 def _print_report(report: dict[str, Any]) -> None:

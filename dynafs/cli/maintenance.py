@@ -7,10 +7,11 @@ from typing import Annotated, Any
 
 import typer
 
-from dynafs.cli.census import take_census
+from dynafs.cli.census import missing_in, take_census
 from dynafs.cli.output import (
     DEFAULT_URL,
     EXIT_USAGE,
+    GaveUp,
     JsonOption,
     TokenOption,
     UrlOption,
@@ -19,7 +20,7 @@ from dynafs.cli.output import (
 )
 from dynafs.cli.terminal import err, out, print_json
 from dynafs.client import DynafsClient
-from dynafs.errors import DynafsError, ServerUnreachable
+from dynafs.errors import ServerUnreachable
 
 #: Pause between two looks at what is being waited for.
 LOOK_S = 0.3
@@ -29,12 +30,6 @@ cluster_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 
 NodeArgument = Annotated[str, typer.Argument(metavar="NODE", help="A node's name.")]
 TimeoutOption = Annotated[float, typer.Option("--timeout", min=0, help="Seconds to wait at most, for each node.")]
-
-
-class GaveUp(DynafsError):
-    """Something took longer than it may."""
-
-    code = "gave_up"
 
 
 @node_app.command()
@@ -53,7 +48,8 @@ def drain(
     async def work(client: DynafsClient) -> dict[str, Any]:
         told = await client.act_on_node(node, "drain", for_restart="true" if for_restart else "false")
         if not for_restart:
-            await _until(lambda: _keeps_nothing(client, node), timeout_s, f"{node} still keeps hints for others")
+            wait = _Wait(client, node, timeout_s)
+            await wait.until(wait.keeps_nothing, "still keeps hints for others")
         return told
 
     told = talk(url, token, work, as_json=as_json)
@@ -84,7 +80,10 @@ def restart(
     token: TokenOption = "",
     as_json: JsonOption = False,
 ) -> None:
-    """Restart every node, each after the one before is back and everything has all its copies again."""
+    """Restart every node, each after the one before is back and everything has all its copies again.
+
+    Exit code 2 when a node takes longer than --timeout for that, saying what is missing.
+    """
     if not rolling:
         fail("say --rolling: nodes are restarted one after another, so that the cluster serves meanwhile", EXIT_USAGE)
     if not yes:
@@ -107,12 +106,58 @@ def restart(
 
 
 async def _restart(client: DynafsClient, node: str, timeout_s: float) -> None:
-    """Restart one node and wait until nothing is missing. Raises DynafsError."""
-    before = await _row(client, node)
+    """Restart one node and wait until nothing is missing, for no longer than the timeout in all. Raises DynafsError."""
+    before, wait = await _row(client, node), _Wait(client, node, timeout_s)
     await client.act_on_node(node, "drain", for_restart="true")
     await client.act_on_node(node, "restart")
-    await _until(lambda: _is_back(client, node, before), timeout_s, f"{node} did not come back")
-    await _until(lambda: _is_whole(client), timeout_s, f"after the restart of {node} copies are missing: dynafs census")
+    await wait.until(lambda: _is_back(client, node, before), "is not back")
+    await wait.until(wait.is_whole, "is back, but it is not counted yet whether all copies are there")
+
+
+class _Wait:
+    """Waits for one node until a deadline."""
+
+    def __init__(self, client: DynafsClient, node: str, timeout_s: float) -> None:
+        self._client, self._node, self._timeout_s = client, node, timeout_s
+        self._deadline_s = time.monotonic() + timeout_s
+        #: what is not so yet
+        self._missing = ""
+
+    async def until(self, is_so: Callable[[], Awaitable[bool]], missing: str) -> None:
+        """Wait until something is so; a node that does not answer may be the one that restarts. Raises GaveUp.
+
+        missing: what is said of the node while nothing more is found out.
+        """
+        self._missing = missing
+        while True:
+            last = ""
+            try:
+                # What is asked may take longer than there is time; at least one look is taken.
+                async with asyncio.timeout(max(self._deadline_s - time.monotonic(), LOOK_S)):
+                    if await is_so():
+                        return
+            except ServerUnreachable as error:
+                last = f"; {error.message}"
+            except TimeoutError:
+                pass
+            if time.monotonic() >= self._deadline_s:
+                raise GaveUp(f"gave up after {self._timeout_s:g} s: {self._node} {self._missing}{last}")
+            await asyncio.sleep(LOOK_S)
+
+    async def is_whole(self) -> bool:
+        """Return whether the node has got what others keep for it, and everything has all its copies."""
+        kept = [row for row in (await self._client.hints())["hints"] if row["target"] == self._node]
+        if kept:
+            count, keepers = sum(row["count"] for row in kept), ", ".join(sorted(row["keeper"] for row in kept))
+            self._missing = f"is back, but {count} hints for it are still kept by {keepers}"
+            return False
+        report = await take_census(self._client, lambda _: None)
+        self._missing = f"is back, but {missing_in(report)} (dynafs census)"
+        return bool(report["is_whole"])
+
+    async def keeps_nothing(self) -> bool:
+        """Return whether the node keeps nothing for others any more."""
+        return all(row["keeper"] != self._node for row in (await self._client.hints())["hints"])
 
 
 async def _row(client: DynafsClient, node: str) -> dict[str, Any]:
@@ -131,27 +176,3 @@ async def _is_back(client: DynafsClient, node: str, before: dict[str, Any]) -> b
     row = _row_of(found, node)
     is_new = row["started_unix_ms"] != before["started_unix_ms"]
     return bool(found["has_quorum"] and is_new and not row["problem"] and not row["is_draining"])
-
-
-async def _is_whole(client: DynafsClient) -> bool:
-    return bool((await take_census(client, lambda _: None))["is_whole"])
-
-
-async def _keeps_nothing(client: DynafsClient, node: str) -> bool:
-    return all(row["keeper"] != node for row in (await client.hints())["hints"])
-
-
-async def _until(is_so: Callable[[], Awaitable[bool]], timeout_s: float, problem: str) -> None:
-    """Wait until something is so; a node that does not answer may be the one that restarts. Raises GaveUp."""
-    deadline_s = time.monotonic() + timeout_s
-    while True:
-        try:
-            if await is_so():
-                return
-        except ServerUnreachable as error:
-            last = f"; {error.message}"
-        else:
-            last = ""
-        if time.monotonic() > deadline_s:
-            raise GaveUp(f"{problem} after {timeout_s:g} s{last}")
-        await asyncio.sleep(LOOK_S)

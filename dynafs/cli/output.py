@@ -30,6 +30,12 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 T = TypeVar("T")
 
 
+class GaveUp(DynafsError):
+    """Something took longer than it may."""
+
+    code = "gave_up"
+
+
 def complain(message: str, details: Sequence[str] = ()) -> None:
     """Say on standard error what went wrong. details: a line each."""
     err.warn(message, word="error", style="red")
@@ -103,11 +109,11 @@ def _of(thing: str, message: str) -> str:
 
 
 def exit_code(error: DynafsError | OSError) -> int:
-    """Return what to exit with: 2 for wrong usage, a local file that cannot be used, when no node answers, and when
-    what was asked for is not safe."""
+    """Return what to exit with: 2 for wrong usage, a local file that cannot be used, when no node answers, when
+    what was asked for is not safe, or takes too long."""
     if isinstance(error, ServerRefused):
         return EXIT_USAGE if error.remote_code == NotSafe.code else EXIT_REFUSED
-    is_usage = isinstance(error, OSError | ServerUnreachable | AnswerUnexpected | RequestInvalid)
+    is_usage = isinstance(error, OSError | ServerUnreachable | AnswerUnexpected | RequestInvalid | GaveUp)
     return EXIT_USAGE if is_usage else EXIT_REFUSED
 
 

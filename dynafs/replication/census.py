@@ -17,8 +17,6 @@ Tested in the simulator against the platters, and with real nodes.
 import asyncio
 from collections.abc import AsyncIterator
 
-import msgspec
-
 from dynafs.errors import DynafsError
 from dynafs.files.version import Record
 from dynafs.ports import Clock

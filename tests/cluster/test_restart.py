@@ -38,7 +38,7 @@ async def test_rolling_restart_is_not_noticed(tmp_path: Path) -> None:
 
 
 async def started(cluster: ProcessCluster) -> dict[str, int]:
-    code, out, err = await dynafs("ring", "status", "--json", url=cluster.url("n1"))
+    code, out, err = await dynafs("ring", "status", "--json", url=cluster.url("n2"))
     assert code == 0, err
     return {row["node"]: row["started_unix_ms"] for row in json.loads(out)["nodes"]}
 
@@ -71,3 +71,23 @@ async def ask(
         except aiohttp.ClientConnectionError as error:
             refused.append(f"{name}: {error}")
     raise AssertionError(f"nobody served {method} {path}: {refused}")
+
+
+async def test_rolling_restart_that_takes_too_long_says_so(tmp_path: Path) -> None:
+    """A node that is not back within the timeout ends the command with code 2 and its name; the others go on."""
+    cluster = ProcessCluster(tmp_path)
+    await cluster.start()
+    try:
+        await cluster.wait_ready()
+        before = await started(cluster)
+        code, _, err = await dynafs(
+            "cluster", "restart", "--rolling", "--yes", "--timeout", "0.1", url=cluster.url("n2")
+        )
+        assert (code, "gave up after 0.1 s: n1 is not back" in err) == (2, True), err
+        async with asyncio.timeout(30):
+            while (after := await started(cluster))["n1"] in (0, before["n1"]):
+                await asyncio.sleep(0.1)
+        assert [name for name in cluster.names if after[name] != before[name]] == ["n1"]
+        await cluster.wait_ready()
+    finally:
+        await cluster.stop()
