@@ -8,9 +8,9 @@ from pathlib import Path
 
 import aiohttp
 import pytest
-from processes import ProcessCluster
 
 from dynafs.sim.linearizability import Operation, first_violation, is_linearizable
+from tests.support.processes import ProcessCluster
 
 pytestmark = pytest.mark.slow
 CLIENT_TIMEOUT = aiohttp.ClientTimeout(total=8)

@@ -6,9 +6,9 @@ import os
 from pathlib import Path
 
 import aiohttp
-from processes import ProcessCluster
 
 from tests.cli.test_commands import dynafs
+from tests.support.processes import ProcessCluster
 
 
 async def test_rolling_restart_is_not_noticed(tmp_path: Path) -> None:

@@ -9,8 +9,9 @@ import random
 import pytest
 from aiohttp import ClientSession, FormData
 from blake3 import blake3
-from conftest import LocalCluster
 from yarl import URL
+
+from tests.support.local_cluster import LocalCluster
 
 MIB = 1 << 20
 SIZES = [0, 1, 64 << 10, (64 << 10) + 1, MIB - 1, MIB, MIB + 1, 5 * MIB]

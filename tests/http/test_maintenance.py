@@ -6,7 +6,7 @@ from aiohttp import ClientSession
 
 from dynafs.node import Node
 from dynafs.wire.handshake import WIRE_VERSION
-from tests.conftest import LocalCluster
+from tests.support.local_cluster import LocalCluster
 
 
 async def act(session: ClientSession, cluster: LocalCluster, path: str) -> tuple[int, dict]:

@@ -2,7 +2,8 @@
 
 from aiohttp import ClientSession, TCPConnector
 
-from tests.conftest import LocalCluster, free_port
+from tests.support.local_cluster import LocalCluster
+from tests.support.ports import free_port
 
 
 async def test_nodes_share_a_port_and_keep_their_own(make_cluster) -> None:

@@ -13,7 +13,8 @@ from dynafs.node import Node, SystemClock
 from dynafs.peers.asking import ask_at
 from dynafs.wire.handshake import WIRE_VERSION, Hello
 from dynafs.wire.ring_messages import AskIntroduction
-from tests.conftest import SECRET, LocalCluster, free_port
+from tests.support.local_cluster import SECRET, LocalCluster
+from tests.support.ports import free_port
 
 
 async def until(is_so: Callable[[], bool], seconds: float = 15) -> None:

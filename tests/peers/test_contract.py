@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
-from pairs import BIG, SimPair, TcpPair
 
 from dynafs.errors import PeerOverloaded, PeerRefused, PeerTimeout, PeerUnreachable, RequestTooLarge
 from dynafs.ports import Answer
@@ -22,6 +21,7 @@ from dynafs.wire.messages import (
     StoreChunk,
     Stored,
 )
+from tests.support.pairs import BIG, SimPair, TcpPair
 
 
 @pytest.fixture(params=[TcpPair, SimPair])

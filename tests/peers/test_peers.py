@@ -5,7 +5,6 @@ import os
 from collections.abc import AsyncIterator
 
 import pytest
-from pairs import TcpPair as Pair
 
 from dynafs.errors import PeerRefused, PeerUnreachable
 from dynafs.peers.caller import CallerConnection
@@ -14,6 +13,7 @@ from dynafs.ports import Answer
 from dynafs.wire.frames import FrameKind, encode_frame
 from dynafs.wire.handshake import WIRE_VERSION, Hello, encode_handshake
 from dynafs.wire.messages import CompareRecords, Differing, ReadRecord, RecordReply, ScanRecords, StoreChunk, Stored
+from tests.support.pairs import TcpPair as Pair
 
 
 @pytest.fixture

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 from aiohttp import ClientPayloadError, ClientSession
-from proxy import Proxy
 
 from dynafs.causality import Stamp
 from dynafs.errors import StoreFailed
 from dynafs.files import FileName, Version, VersionKind
 from dynafs.wire.messages import StoreRecord
 from dynafs.wire.records import decode_record, encode_record
+from tests.support.proxy import Proxy
 
 MIB = 1 << 20
 WITHIN_S = 5.0

@@ -14,7 +14,8 @@ from dynafs.replication.fence import Fence
 from dynafs.ring import file_hash
 from dynafs.ring.view import RingView
 from dynafs.wire.messages import CompareTrees, ReadRecord
-from tests.conftest import LocalCluster, free_port
+from tests.support.local_cluster import LocalCluster
+from tests.support.ports import free_port
 
 FILES = 24
 

@@ -1,4 +1,4 @@
-"""Stores for the contract suite: over the real disk in a temporary directory, and over the simulated one."""
+"""A store on a disk, for the contract suite: on the real one in a temporary directory, and on the simulated one."""
 
 import random
 from collections.abc import AsyncIterator

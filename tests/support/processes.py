@@ -6,9 +6,9 @@ import sys
 from pathlib import Path
 
 import aiohttp
-from conftest import free_port
 
 from dynafs.cli.dev import PEER_PORT_OFFSET, prepare
+from tests.support.ports import free_port
 
 
 class ProcessCluster:

@@ -1,0 +1,5 @@
+"""What tests of several directories share: ports, clusters, a proxy, pairs of nodes, disks.
+
+Import it as `tests.support`, from everywhere: under a second name its modules would exist twice, each with its own
+state.
+"""
