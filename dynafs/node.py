@@ -188,7 +188,11 @@ class Node:
         """Somebody may have moved, or know a later ring."""
         replication = self.replication
         self._on_members(
-            {node: kin.address for node, kin in self.gossip.kin.items() if node in replication.reach.others}
+            {
+                node: kin.address
+                for node, kin in self.gossip.kin.items()
+                if kin.address and node in replication.reach.others
+            }
         )
         if any(kin.ring_version > replication.reach.view.version for kin in self.gossip.kin.values()):
             replication.rebalancer.job.hurry()

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
+from dynafs.cli.arguments import parse_mib_per_s
 from dynafs.cli.output import (
     DEFAULT_URL,
     EXIT_REFUSED,
@@ -20,6 +21,7 @@ from dynafs.cli.output import (
 )
 from dynafs.cli.terminal import out, print_json
 from dynafs.client import DynafsClient
+from dynafs.ring.names import excerpt, is_node_name
 
 ACTIONS = ("start", "pause", "resume")
 HINT_ACTIONS = ("status", "wait", "pause", "resume")
@@ -42,12 +44,18 @@ def jobs(
 ) -> None:
     """Show what the node does in the background, or change how fast."""
     name, _, mib = limit.partition("=")
-    if limit and not (name and mib.isdigit()):
-        fail(f"--limit {limit!r}: use JOB=MIB, for example walk=10", EXIT_USAGE)
+    mib_per_s = 0
+    if limit:
+        try:
+            mib_per_s = parse_mib_per_s(mib)
+        except ValueError as error:
+            fail(f"--limit {excerpt(limit)}: use JOB=MIB, for example walk=10: {error}", EXIT_USAGE)
+    if limit and not is_node_name(name):
+        fail(f"--limit {excerpt(limit)}: name a job, as `dynafs jobs` does", EXIT_USAGE)
 
     async def work(client: DynafsClient) -> dict[str, Any]:
         if limit:
-            await client.act_on_job(name, "limit", bytes_per_s_max=str(int(mib) << 20))
+            await client.act_on_job(name, "limit", bytes_per_s_max=str(mib_per_s << 20))
         return await client.jobs()
 
     found = talk(url, token, work, as_json=as_json)

@@ -5,22 +5,38 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
+from dynafs.cli.arguments import (
+    node_callback,
+    optional_address_callback,
+    optional_zone_callback,
+    weight_callback,
+    zone_callback,
+)
 from dynafs.cli.output import DEFAULT_URL, JsonOption, TokenOption, UrlOption, human_size, talk
 from dynafs.cli.terminal import out, print_json
 from dynafs.client import DynafsClient
 
 stage_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 
+#: Of a node that need not keep the rule for names: it may be a member from before there was one.
 NodeArgument = Annotated[str, typer.Argument(metavar="NODE", help="A node's name.")]
+NewNodeArgument = Annotated[str, typer.Argument(metavar="NODE", help="A node's name.", callback=node_callback)]
 ZoneOption = Annotated[
-    str, typer.Option("--zone", help="Its failure domain; what its settings say.", show_default=False)
+    str,
+    typer.Option(
+        "--zone", help="Its failure domain; what its settings say.", show_default=False, callback=optional_zone_callback
+    ),
 ]
-WeightOption = Annotated[float, typer.Option("--weight", min=0.001, help="Its share of the data, relative to others.")]
-
+WeightOption = Annotated[
+    float, typer.Option("--weight", help="Its share of the data, relative to others.", callback=weight_callback)
+]
 AddressOption = Annotated[
     str,
-    typer.Option("--address", help="HOST:PORT where its peers reach it; by itself it says so.", show_default=False),
-]
+    typer.Option(
+        "--address", help="HOST:PORT where its peers reach it; by itself it says so.", show_default=False,
+        callback=optional_address_callback,
+    ),
+]  # fmt: skip
 
 
 def add_staging_commands(app: typer.Typer) -> None:
@@ -32,7 +48,7 @@ def add_staging_commands(app: typer.Typer) -> None:
 
 @stage_app.command()
 def join(
-    node: NodeArgument,
+    node: NewNodeArgument,
     zone: ZoneOption = "",
     weight: WeightOption = 1.0,
     address: AddressOption = "",
@@ -55,7 +71,7 @@ def leave(
 @stage_app.command()
 def replace(
     node: NodeArgument,
-    by: Annotated[str, typer.Argument(metavar="BY", help="The node that takes its place.")],
+    by: Annotated[str, typer.Argument(metavar="BY", help="The node that takes its place.", callback=node_callback)],
     address: AddressOption = "",
     url: UrlOption = DEFAULT_URL,
     token: TokenOption = "",
@@ -68,7 +84,9 @@ def replace(
 @stage_app.command()
 def weight(
     node: NodeArgument,
-    weight: Annotated[float, typer.Argument(min=0.001, help="Its share of the data, relative to others.")],
+    weight: Annotated[
+        float, typer.Argument(help="Its share of the data, relative to others.", callback=weight_callback)
+    ],
     url: UrlOption = DEFAULT_URL,
     token: TokenOption = "",
     as_json: JsonOption = False,
@@ -80,7 +98,7 @@ def weight(
 @stage_app.command()
 def zone(
     node: NodeArgument,
-    zone: Annotated[str, typer.Argument(help="Its failure domain.")],
+    zone: Annotated[str, typer.Argument(help="Its failure domain.", callback=zone_callback)],
     url: UrlOption = DEFAULT_URL,
     token: TokenOption = "",
     as_json: JsonOption = False,

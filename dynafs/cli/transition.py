@@ -16,6 +16,7 @@ from dynafs.cli.output import (
 from dynafs.cli.staging import show_plan
 from dynafs.cli.terminal import count_bars, err, out, print_json
 from dynafs.client import DynafsClient
+from dynafs.ring.names import MIB_PER_S_MAX
 
 #: Pause between two looks at a change that is under way.
 LOOK_S = 0.5
@@ -63,7 +64,9 @@ def cancel(
 
 
 def throttle(
-    mib_per_s: Annotated[int, typer.Argument(min=0, metavar="MIB", help="MiB a second for each node; 0: as it likes.")],
+    mib_per_s: Annotated[
+        int, typer.Argument(min=0, max=MIB_PER_S_MAX, metavar="MIB", help="MiB a second for each node; 0: as it likes.")
+    ],
     url: UrlOption = DEFAULT_URL,
     token: TokenOption = "",
     as_json: JsonOption = False,

@@ -89,6 +89,9 @@ from dynafs.errors.ring import (
 from dynafs.errors.ring import (
     RingUndecided as RingUndecided,
 )
+from dynafs.errors.ring import (
+    StagedUnusable as StagedUnusable,
+)
 from dynafs.errors.root import DynafsError as DynafsError
 
 

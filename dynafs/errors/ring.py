@@ -20,6 +20,17 @@ class ChangeRefused(RingError):
         super().__init__(f"{change}: {reason}", change=change)
 
 
+class StagedUnusable(RingError):
+    """No ring can be made of the changes that are staged; they must be cleared."""
+
+    code = "staged_unusable"
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(
+            f"no ring can be made of the staged changes: {reason}; forget them all with `dynafs ring clear`"
+        )
+
+
 class RingChanged(RingError):
     """Something else was decided meanwhile; look at the ring as it is now and plan again."""
 

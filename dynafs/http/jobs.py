@@ -8,6 +8,7 @@ from dynafs.http.asking import whole_number
 from dynafs.http.rendering import json_response
 from dynafs.replication.cluster import Replication
 from dynafs.replication.job import Job
+from dynafs.ring.names import BYTES_PER_S_MAX
 
 ACTIONS = ("start", "pause", "resume", "limit")
 
@@ -55,6 +56,8 @@ class JobRoutes:
             raise RequestInvalid("action", f"use one of {', '.join(ACTIONS)}")
         if "deep" in query and (name, action) != ("census", "start"):
             raise RequestInvalid("deep", "only a census that starts can be deep")
+        if query.get("deep", "true") not in ("true", "false"):
+            raise RequestInvalid("deep", "use true or false")
         if ("bytes_per_s_max" in query) != (action == "limit"):
             raise RequestInvalid("bytes_per_s_max", "use it with the action limit, and only there")
         if action == "limit":
@@ -70,4 +73,4 @@ class JobRoutes:
         """Set a job's pace, or with 0 leave it to the job again."""
         if job.status.bytes_per_s_max is None:
             raise RequestInvalid("bytes_per_s_max", f"{job.status.name} has no pace to limit")
-        job.limit(whole_number(query, "bytes_per_s_max", 0, 1 << 40) or None)
+        job.limit(whole_number(query, "bytes_per_s_max", 0, BYTES_PER_S_MAX) or None)

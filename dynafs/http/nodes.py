@@ -8,9 +8,9 @@ from dynafs.errors import RequestInvalid
 from dynafs.http.asking import decoded, whole_number
 from dynafs.http.rendering import json_response
 from dynafs.replication.cluster import Replication
+from dynafs.ring.names import BYTES_PER_S_MAX
 
 ACTIONS = ("drain", "resume", "restart")
-BYTES_PER_S_MAX = 1 << 40
 
 
 class NodeRoutes:

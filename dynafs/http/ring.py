@@ -7,10 +7,10 @@ from dataclasses import replace
 import msgspec
 from aiohttp import web
 
-from dynafs.config import split_address
-from dynafs.errors import NodesApart, PlanOutdated, RequestInvalid, RingError
+from dynafs.errors import NodesApart, PlanOutdated, RequestInvalid, RingChanged, RingError
 from dynafs.http.asking import small_body
 from dynafs.http.bodies import json_body
+from dynafs.http.changes import parse_change
 from dynafs.http.rendering import json_response
 from dynafs.replication.cluster import Replication
 from dynafs.replication.survey import Told
@@ -23,13 +23,14 @@ from dynafs.ring.view import RingView
 CHANGE_SIZE_BYTES_MAX = 4096
 #: Partitions of one node that are named as still on their way.
 PENDING_MAX = 1024
+#: How often a change is staged again when another one was decided meanwhile.
+STAGE_ATTEMPTS_MAX = 8
 
 
 class _Commit(msgspec.Struct, forbid_unknown_fields=True):
     hash: str
 
 
-_change_decoder = msgspec.json.Decoder(Change)
 _commit_decoder = msgspec.json.Decoder(_Commit)
 
 
@@ -41,38 +42,41 @@ class RingRoutes:
 
     async def plan(self) -> web.StreamResponse:
         """What the staged changes come to."""
-        return json_response(await self._told(self._replication.ring_keeper.state))
+        return json_response(await self._planned(self._replication.ring_keeper.state))
 
     async def clear(self) -> web.StreamResponse:
         """Forget all staged changes; answered with what is left of the plan."""
-        return json_response(await self._told(await self._replication.ring_keeper.amend(RingState.cleared)))
+        return json_response(await self._planned(await self._replication.ring_keeper.amend(RingState.cleared)))
 
     async def stage(self, request: web.BaseRequest) -> web.StreamResponse:
-        """Stage one more change; answered with the plan."""
+        """Stage one more change; answered with the plan. Nothing is staged that no ring can be planned for."""
         stall_timeout_s = self._replication.settings.http.body_stall_timeout_s
-        body = await small_body(request, CHANGE_SIZE_BYTES_MAX, stall_timeout_s)
-        change = json_body(body, _change_decoder, '{"kind": "leave", "node": "n3"}')
+        change = parse_change(await small_body(request, CHANGE_SIZE_BYTES_MAX, stall_timeout_s))
         change = self._completed(change)
         keeper = self._replication.ring_keeper
-        staged = keeper.state.staging(change)
-        await self._replication.maintenance.check_changes([change], await _plan_of(staged))
-        state = await keeper.amend(lambda state: state.staging(change))
-        return json_response(await self._told(state))
+        for _ in range(STAGE_ATTEMPTS_MAX):
+            staged = keeper.state.staging(change)
+            plan = await _plan_of(staged)
+            await self._replication.maintenance.check_changes([change], plan)
+            try:
+                await keeper.propose(staged)
+            except RingChanged:
+                continue
+            return json_response(self._told(staged, plan))
+        raise RingChanged(keeper.state.version)
 
     def _completed(self, change: Change) -> Change:
-        """Return a change with what a newcomer itself says of where it is. Raises RequestInvalid when nobody does."""
-        newcomer = {"join": change.node, "replace": change.by}.get(change.kind)
-        replication = self._replication
+        """Return a change with what a newcomer itself says of where it is. Raises RequestInvalid when no node does."""
+        newcomer, replication = change.newcomer, self._replication
         if newcomer and replication.gossip is not None and (kin := replication.gossip.kin.get(newcomer)):
             zone = change.zone if change.zone is not None or change.kind != "join" else kin.about.zone or None
             change = replace(change, address=change.address or kin.address, zone=zone)
+        change.check()
         if newcomer and not change.address and newcomer not in replication.addresses:
             raise RequestInvalid(
-                "address", f"nobody has heard of {newcomer}: start it first, or say where peers reach it: "
+                "address", f"no address of {newcomer} is known: start it first, or say where peers reach it: "
                 "--address HOST:PORT",
             )  # fmt: skip
-        if change.address:
-            _check_address(change.address)
         return change
 
     async def commit(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -83,6 +87,7 @@ class RingRoutes:
         state = keeper.state
         if not state.staged:
             raise RingError("nothing is staged; prepare changes with `dynafs ring stage`")
+        state.check_staged()
         plan = await _plan_of(state)
         if state.step is Step.STABLE and plan.hash != asked.hash:
             raise PlanOutdated(
@@ -144,8 +149,11 @@ class RingRoutes:
             "problems": problems, "nodes": _status_rows(view, told),
         })  # fmt: skip
 
-    async def _told(self, state: RingState) -> dict[str, object]:
-        plan = await _plan_of(state)
+    async def _planned(self, state: RingState) -> dict[str, object]:
+        state.check_staged()
+        return self._told(state, await _plan_of(state))
+
+    def _told(self, state: RingState, plan: Plan) -> dict[str, object]:
         settings = self._replication.settings
         per_copy_bytes = self._bytes_per_copy(state)
         return {
@@ -220,13 +228,6 @@ def _problems(replication: Replication, told: dict[str, Told], hints: int) -> li
     if crowded and len(set(zones.values())) >= view.n:
         found.append(f"{crowded} partitions have two copies in one zone; give the zones more weight alike")
     return found
-
-
-def _check_address(address: str) -> None:
-    try:
-        split_address(address)
-    except ValueError as error:
-        raise RequestInvalid("address", str(error)) from None
 
 
 def _nodes(plan: Plan, per_copy_bytes: int) -> list[dict[str, object]]:

@@ -21,6 +21,7 @@ from dynafs.config import joined, split_address
 from dynafs.errors import GossipFailed
 from dynafs.observe.bugs import go_on
 from dynafs.observe.events import get_logger
+from dynafs.ring.names import excerpt, is_address, is_label, is_node_name
 
 log = get_logger()
 
@@ -30,6 +31,8 @@ LEAVE_S = 0.15
 RECLAIM_S = 1.0
 #: How often a node compares all it heard with another one: by then who was taken for its former self is heard.
 SYNC_S = 10.0
+#: Of what a node says of itself: more digits than these are no number.
+VERSION_DIGITS_MAX, PORT_DIGITS_MAX = 18, 5
 #: Gossip's key is another one than that of the handshakes.
 KEY_PURPOSE = b"dynafs gossip"
 
@@ -47,7 +50,11 @@ class About(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Kin(NamedTuple):
-    """A node as gossip knows it. is_doubted: it does not answer, left, or is being taken out of service."""
+    """A node as gossip knows it.
+
+    address: where peers call it, empty when it does not say so. is_doubted: it does not answer, left, or is being
+    taken out of service.
+    """
 
     address: str
     about: About
@@ -56,7 +63,7 @@ class Kin(NamedTuple):
     @property
     def ring_version(self) -> int:
         """The version of the ring state that it says to know."""
-        return int(self.about.ring) if self.about.ring.isascii() and self.about.ring.isdigit() else 0
+        return _whole_number(self.about.ring, VERSION_DIGITS_MAX)
 
 
 class Gossip:
@@ -69,6 +76,8 @@ class Gossip:
         self._listening: asyncio.Task[None] | None = None
         #: {node: what is known of it}, all that are alive or suspected, without this node
         self.kin: dict[str, Kin] = {}
+        #: names of members that no node can have; they are left out of `kin`
+        self._refused: set[str] = set()
         #: nodes to ask last
         self.doubted: frozenset[str] = frozenset()
         #: set by the composition root: told of nodes that came alive
@@ -135,10 +144,15 @@ class Gossip:
 
     def _refresh(self) -> None:
         assert self._gossip is not None
-        found = {}
+        found, refused = {}, set()
         for member in self._gossip.members():
-            if member.name != self._me:
+            if not is_node_name(member.name):
+                refused.add(member.name)
+            elif member.name != self._me:
                 found[member.name] = _kin_of(member)
+        for name in refused - self._refused:
+            log.warning("gossip.name_refused", peer=excerpt(name))
+        self._refused = refused
         gone = self.doubted - found.keys() | self.kin.keys() - found.keys()
         self.kin = found
         self.doubted = frozenset(gone | {node for node, kin in found.items() if kin.is_doubted})
@@ -164,9 +178,17 @@ def _kin_of(member: kinship.Member) -> Kin:
     """Return what a member says; nothing that it says is trusted to be of any form."""
     known = {name: value for name, value in member.meta.items() if name in About.__struct_fields__}
     about = About(**known)
+    if not is_label(about.zone):
+        about = msgspec.structs.replace(about, zone="")
     host, _ = split_address(member.addr)
-    port = int(about.port) if about.port.isascii() and about.port.isdigit() and len(about.port) <= 5 else 0
-    return Kin(joined(host, port), about, member.state is not kinship.State.ALIVE or about.draining == "1")
+    address = joined(host, _whole_number(about.port, PORT_DIGITS_MAX))
+    is_doubted = member.state is not kinship.State.ALIVE or about.draining == "1"
+    return Kin(address if is_address(address) else "", about, is_doubted)
+
+
+def _whole_number(text: str, digits_max: int) -> int:
+    """Return what a text says, 0 when that is no whole number of so few digits."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= digits_max else 0
 
 
 class _GossipLog(logging.Handler):

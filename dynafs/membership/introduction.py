@@ -11,11 +11,14 @@ from functools import partial
 
 import msgspec
 
-from dynafs.errors import DynafsError
+from dynafs.errors import DynafsError, RemoteProtocolError
 from dynafs.membership.gossip import Gossip
 from dynafs.observe.bugs import go_on
 from dynafs.observe.events import get_logger
 from dynafs.ports import Answer
+from dynafs.ring import PARTITION_COUNT_MAX
+from dynafs.ring.names import PORT_MAX, is_address, is_node_name
+from dynafs.wire.ring import decode_ring_state
 from dynafs.wire.ring_messages import AskIntroduction, Introduction
 
 log = get_logger()
@@ -47,15 +50,37 @@ async def find_cluster(seeds: Sequence[str], ask_at: AskAt) -> tuple[Introductio
         for seed in seeds:
             try:
                 answer, _ = await ask_at(seed)
+                decode_ring_state(answer.body)
+                return checked_introduction(answer), bytes(answer.body)
             except (DynafsError, OSError) as error:
                 reason = str(error) or type(error).__name__
                 if told.get(seed) != reason:
                     told[seed] = reason
                     log.warning("seed.unanswered", address=seed, reason=reason)
-                continue
-            assert isinstance(answer.message, Introduction)
-            return answer.message, bytes(answer.body)
         await asyncio.sleep(LOOK_S)
+
+
+def checked_introduction(answer: Answer) -> Introduction:
+    """Return how a peer introduces its cluster, without addresses that cannot be called.
+
+    Raises RemoteProtocolError when it is no introduction, or one of a cluster that cannot be.
+    """
+    told = answer.message
+    if not isinstance(told, Introduction):
+        raise RemoteProtocolError(f"{type(told).__name__} is no introduction")
+    count = told.partitions
+    if not (
+        all(1 <= copies <= told.n for copies in (told.n, told.r, told.w))
+        and 1 <= count <= PARTITION_COUNT_MAX
+        and not count & (count - 1)
+        and 0 <= told.gossip_port <= PORT_MAX
+    ):
+        raise RemoteProtocolError(
+            f"an introduction to a cluster that cannot be: n={told.n} r={told.r} w={told.w} partitions={count} "
+            f"gossip_port={told.gossip_port}"
+        )
+    usable = {node: where for node, where in told.addresses.items() if is_node_name(node) and is_address(where)}
+    return msgspec.structs.replace(told, addresses=usable)
 
 
 class Introducer:
@@ -92,12 +117,11 @@ class Introducer:
 
     async def _meet(self, node: str, host: str) -> None:
         try:
-            answer = await self._ask(node, AskIntroduction())
+            told = checked_introduction(await self._ask(node, AskIntroduction()))
         except DynafsError as error:
             log.debug("gossip.unanswered", host=host, port=0, reason=error.message)
             return
-        assert isinstance(answer.message, Introduction)
-        await self._gossip.join(host, answer.message.gossip_port)
+        await self._gossip.join(host, told.gossip_port)
 
     async def _meet_seeds(
         self, seeds: Sequence[str], ask_at: AskAt, on_addresses: Callable[[Mapping[str, str]], None]
@@ -106,12 +130,12 @@ class Introducer:
             for seed in seeds:
                 try:
                     answer, host = await ask_at(seed)
+                    told = checked_introduction(answer)
                 except (DynafsError, OSError) as error:
                     log.debug("gossip.unanswered", host=seed, port=0, reason=str(error))
                     continue
-                assert isinstance(answer.message, Introduction)
-                on_addresses(answer.message.addresses)
-                await self._gossip.join(host, answer.message.gossip_port)
+                on_addresses(told.addresses)
+                await self._gossip.join(host, told.gossip_port)
             await asyncio.sleep(SEEDS_S if self._gossip.kin else LOOK_S)
 
     async def close(self) -> None:

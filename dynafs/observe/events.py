@@ -26,6 +26,7 @@ CATALOGUE = {
     "node.restarting": "the node stops to start again, as an operator asked",
     "gossip.doubted": "a peer does not answer gossip; reads ask it last",
     "gossip.moved": "the port that a node gossiped at before is in use; it takes another one",
+    "gossip.name_refused": "a member of the gossip has a name that no node can have; it is left out",
     "gossip.name_taken": "two nodes of one name gossip; the later one is not heard",
     "gossip.troubled": "gossip warns of something",
     "gossip.unanswered": "a peer could not be met for gossip; it is tried again (debug)",

@@ -63,7 +63,8 @@ class _Lane:
                 self._pool.on_lane_down(self)
             except PeerUnreachable as error:
                 self._fail(error.reason)
-            except (OSError, DynafsError, TimeoutError) as error:
+            except (OSError, ValueError, DynafsError, TimeoutError) as error:
+                # ValueError: a ring may name an address that no resolver takes.
                 self._fail(str(error) or f"no connection within {timeouts.connect_s} s")
             self.connection = None
             await self._wait(pause_s * self._pool.jitter.uniform(0.5, 1.5))

@@ -18,6 +18,7 @@ from dynafs.replication.reach import Reach
 from dynafs.replication.rebalance import Rebalancer
 from dynafs.replication.survey import Surveyor, Told
 from dynafs.ring.change import Change
+from dynafs.ring.names import BYTES_PER_S_MAX, checked_node
 from dynafs.ring.plan import Plan
 from dynafs.ring.safety import reason_of
 from dynafs.ring.transition import Step
@@ -65,6 +66,8 @@ class Maintenance:
                 job = self._jobs().get(request.name)
                 if job is None or job.status.bytes_per_s_max is None:
                     raise NotFound("job with a pace", request.name[:100])
+                if not 0 <= request.bytes_per_s_max <= BYTES_PER_S_MAX:
+                    raise RequestInvalid("bytes_per_s_max", f"use 0 to {BYTES_PER_S_MAX}")
                 job.limit(request.bytes_per_s_max or None)
         return Answer(Stored())
 
@@ -158,7 +161,7 @@ class Maintenance:
     def _check_known(self, node: str) -> None:
         known = sorted(self._reach.view.nodes)
         if node not in known:
-            raise NotFound("node", f"{node[:100]}; the ring has {', '.join(known)}")
+            raise NotFound("node", f"{checked_node(node)}; the ring has {', '.join(known)}")
 
     async def _needed(self) -> int:
         """Return how many owners the most careful bucket's reads and writes need; by this node's settings, if buckets

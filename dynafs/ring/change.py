@@ -8,11 +8,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from dynafs.errors import ChangeRefused
+from dynafs.errors import ChangeRefused, RequestInvalid
+from dynafs.ring.names import checked_address, checked_label, checked_node, checked_weight
 from dynafs.ring.ring import Member
-
-#: Of nodes and zones.
-NAME_LENGTH_MAX = 64
 
 Kind = Literal["join", "leave", "replace", "weight", "zone"]
 
@@ -39,15 +37,39 @@ class Change:
             case "replace":
                 return f"replace {self.node} by {self.by}"
             case "weight":
-                return f"weight of {self.node} to {self.weight:g}"
+                return f"weight of {self.node} to {'nothing' if self.weight is None else format(self.weight, 'g')}"
             case "zone":
-                return f"zone of {self.node} to {self.zone}"
+                return f"zone of {self.node} to {'nothing' if self.zone is None else self.zone}"
             case _:
                 return f"{self.kind} {self.node}"
 
+    @property
+    def newcomer(self) -> str:
+        """The node that it makes a member, empty when there is none."""
+        return {"join": self.node, "replace": self.by}.get(self.kind, "")
+
+    def check(self) -> None:
+        """Raise RequestInvalid, naming the field, unless each field keeps its rule and its kind has what it needs.
+
+        The name of a node that is a member already is not judged: it must be possible to have it leave.
+        """
+        if self.kind == "join":
+            checked_node(self.node)
+        elif self.kind == "replace":
+            checked_node(self.by, "by")
+        for field, value in (("weight", self.weight), ("zone", self.zone)):
+            if self.kind == field and value is None:
+                raise RequestInvalid(field, f"give the {field} that the node is to have")
+        if self.weight is not None:
+            checked_weight(self.weight)
+        if self.zone is not None:
+            checked_label(self.zone)
+        if self.address:
+            checked_address(self.address)
+
 
 def changed(members: tuple[Member, ...], changes: Iterable[Change]) -> tuple[Member, ...]:
-    """Return the members after all changes, in the order of their names. Raises ChangeRefused."""
+    """Return the members after all changes, in the order of their names. Raises RequestInvalid, ChangeRefused."""
     found = {member.node: member for member in members}
     for change in changes:
         _apply(found, change)
@@ -60,20 +82,15 @@ def replacements(changes: Iterable[Change]) -> dict[str, str]:
 
 
 def _apply(members: dict[str, Member], change: Change) -> None:
-    if change.weight is not None and not 0 < change.weight < float("inf"):
-        raise ChangeRefused(str(change), "a weight is a number above 0")
-    for name in (change.node, change.by or "-", change.zone or "-"):
-        if not (1 <= len(name) <= NAME_LENGTH_MAX and name.isprintable() and " " not in name):
-            raise ChangeRefused(change.kind, f"{name!r:.80} is no name: 1 to {NAME_LENGTH_MAX} characters, no spaces")
-    newcomer = {"join": change.node, "replace": change.by}.get(change.kind)
+    change.check()
+    newcomer = change.newcomer
     if newcomer in members:
         raise ChangeRefused(str(change), f"{newcomer} is a member already")
-    if newcomer == "":
-        raise ChangeRefused(str(change), "name the node that takes its place")
     if change.kind == "join":
         members[change.node] = Member(change.node, change.zone or "default", change.weight or 1.0, change.address)
         return
     if change.node not in members:
+        checked_node(change.node)
         raise ChangeRefused(str(change), f"{change.node} is no member; members are {', '.join(sorted(members))}")
     before = members.pop(change.node)
     if change.kind == "leave":

@@ -26,7 +26,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from dynafs.errors import ChangeRefused, RingError
+from dynafs.errors import ChangeRefused, RequestInvalid, RingError, StagedUnusable
 from dynafs.ring.change import Change, changed
 from dynafs.ring.ring import Ring
 
@@ -100,13 +100,22 @@ class RingState:
         return [partition for partition, new in owners if node in new and len(self.writers(partition)) > 1]
 
     def staging(self, change: Change) -> "RingState":
-        """Return the state with one more change staged. Raises ChangeRefused when it cannot be."""
+        """Return the state with one more change staged. Raises RequestInvalid, ChangeRefused when it cannot be,
+        StagedUnusable when what is staged already cannot be."""
         if len(self.staged) >= STAGED_MAX:
             raise ChangeRefused(str(change), f"{STAGED_MAX} changes are staged already; commit or clear them")
+        self.check_staged()
         members = changed(self.newest.members, (*self.staged, change))
         if len(members) < self.ring.n:
             raise ChangeRefused(str(change), f"{self.ring.n} copies need {self.ring.n} nodes; stage who joins first")
         return replace(self, version=self.version + 1, staged=(*self.staged, change))
+
+    def check_staged(self) -> None:
+        """Raise StagedUnusable when the staged changes, perhaps of an earlier version, make no list of members."""
+        try:
+            changed(self.newest.members, self.staged)
+        except (RequestInvalid, ChangeRefused) as error:
+            raise StagedUnusable(error.message) from None
 
     def cleared(self) -> "RingState":
         """Return the state with nothing staged."""

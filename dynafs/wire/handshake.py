@@ -16,6 +16,7 @@ import hmac
 import msgspec
 
 from dynafs.errors import RemoteProtocolError
+from dynafs.ring.names import NODE_RULE, excerpt, is_node_name
 from dynafs.wire.message import Message
 
 #: Of the messages this node speaks. Raised when nodes before it would not understand new ones; such messages say since
@@ -167,6 +168,8 @@ def check_hello(ours: Hello, theirs: Hello) -> None:
         raise RemoteProtocolError(
             f"wire version {theirs.wire_version}, this node speaks {ours.wire_version}; update one version at a time"
         )
+    if not is_node_name(theirs.node):
+        raise RemoteProtocolError(f"{excerpt(theirs.node)} is no name of a node: {NODE_RULE}")
     if theirs.cluster != ours.cluster:
         raise RemoteProtocolError("the other node belongs to another cluster")
     if theirs.lane not in LANES or len(theirs.nonce) != NONCE_SIZE_BYTES or theirs.nonce == ours.nonce:

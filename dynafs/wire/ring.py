@@ -8,6 +8,7 @@ Owners are two bytes each, the place of a node among the members: 200 nodes and 
 """
 
 import array
+import math
 import sys
 
 import msgspec
@@ -100,6 +101,8 @@ def _unpack(packed: _PackedRing) -> Ring:
     if sys.byteorder == "big":
         owners.byteswap()
     members = tuple(Member(*msgspec.structs.astuple(member)) for member in packed.members)
+    if not all(0 < member.weight < math.inf for member in members):
+        raise RingError("a member without a weight above 0")
     names = [members[place].node for place in owners]
     rows = tuple(tuple(names[start : start + packed.n]) for start in range(0, len(names), packed.n))
     return Ring(packed.epoch, packed.n, members, rows)

@@ -2,10 +2,12 @@
 
 import asyncio
 import json
+import re
 
 import pytest
 
 from tests.cli.test_commands import dynafs
+from tests.support.ports import free_port
 
 
 async def test_changes_are_staged_shown_everywhere_and_cleared(cluster) -> None:
@@ -47,9 +49,18 @@ async def test_plan_tells_what_a_loss_would_mean(cluster) -> None:
         (["leave", "n9"], 1, "leave n9: n9 is no member; members are n1, n2, n3"),
         (["leave", "n1"], 1, "3 copies need 3 nodes; stage who joins first"),
         (["replace", "n1", "n2", "--address", "n4:1"], 1, "n2 is a member already"),
-        (["join", "n 4", "--address", "n4:1"], 1, "is no name"),
+        (["join", "n 4", "--address", "n4:1"], 2, "is no name of a node"),
+        (["join", "../x", "--address", "n4:1"], 2, "is no name of a node"),
+        (["replace", "n1", "n/4"], 2, "is no name of a node"),
+        (["leave", "n/9"], 1, "is no name of a node"),
+        (["weight", "n1", "inf"], 2, "use a number from 0.001 to 1000000, not inf"),
+        (["weight", "n1", "nan"], 2, "use a number from 0.001 to 1000000, not nan"),
+        (["weight", "n1", "1e9"], 2, "use a number from 0.001 to 1000000"),
+        (["weight", "n1", "--", "-1"], 2, "use a number from 0.001 to 1000000, not -1"),
+        (["zone", "n1", ""], 2, "is no name"),
         (["join", "n4"], 1, "start it first, or say where peers reach it: --address HOST:PORT"),
-        (["join", "n4", "--address", "n4"], 1, "is not HOST:PORT"),
+        (["join", "n4", "--address", "n4"], 2, "is not HOST:PORT"),
+        (["join", "n4", "--address", "n4:0"], 2, "is not HOST:PORT"),
         (["join", "n4", "--weight", "0"], 2, "Invalid value for '--weight'"),
         (["weight", "n1", "heavy"], 2, "Invalid value for 'weight'"),
         (["dance"], 2, "No such command"),
@@ -68,3 +79,22 @@ async def test_minority_cannot_stage(cluster) -> None:
     code, _, err = await dynafs("ring", "stage", "join", "n4", "--address", "n4:1", url=cluster.url())
     assert (code, "a majority of n1, n2, n3 must answer" in " ".join(err.split())) == (1, True)
     assert (await dynafs("ring", "plan", url=cluster.url()))[0] == 0
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["ring", "throttle", "--", "-1"], ["ring", "throttle", "inf"], ["ring", "throttle", "1048577"],
+        ["jobs", "--limit", "walk"], ["jobs", "--limit", "walk=inf"], ["jobs", "--limit", "walk=²"],
+        ["jobs", "--limit", "walk=-1"], ["jobs", "--limit", "=5"], ["jobs", "--limit", "a/b=5"],
+        ["jobs", "--limit", "walk=" + "9" * 5000], ["ring", "stage", "weight", "n1", "inf"],
+    ],
+    ids=str,
+)  # fmt: skip
+async def test_numbers_that_cannot_be_are_refused_before_any_request(arguments: list[str]) -> None:
+    """Exit code 2 in words, though no node listens there."""
+    code, _, err = await dynafs(*arguments, url=f"http://127.0.0.1:{free_port()}")
+    assert code == 2
+    assert "Traceback" not in err
+    assert "no answer from" not in err
+    assert re.search(r"Invalid value|use JOB=MIB|name a job", " ".join(err.split())), err

@@ -8,11 +8,15 @@ import pytest
 from aiohttp import ClientSession
 
 from dynafs.config import TimeoutSettings
-from dynafs.errors import PeerError, PeerUnreachable
+from dynafs.errors import PeerError, PeerUnreachable, RemoteProtocolError
+from dynafs.membership.gossip import About, Gossip
+from dynafs.membership.introduction import checked_introduction
 from dynafs.node import Node, SystemClock
 from dynafs.peers.asking import ask_at
+from dynafs.ports import Answer
 from dynafs.wire.handshake import WIRE_VERSION, Hello
-from dynafs.wire.ring_messages import AskIntroduction
+from dynafs.wire.messages import Stored
+from dynafs.wire.ring_messages import AskIntroduction, Introduction
 from tests.support.local_cluster import SECRET, LocalCluster
 from tests.support.ports import free_port
 
@@ -82,7 +86,7 @@ async def test_node_of_which_nobody_heard_is_not_staged(cluster: LocalCluster, s
     """There is nowhere to reach it."""
     async with session.post(f"{cluster.url()}/v1/ring/stage", json={"kind": "join", "node": "n9"}) as response:
         told = await response.json()
-    assert (response.status, "nobody has heard of n9" in told["error"]["message"]) == (400, True)
+    assert (response.status, "no address of n9 is known" in told["error"]["message"]) == (400, True)
 
 
 async def test_reads_turn_away_from_who_is_doubted(cluster: LocalCluster, session: ClientSession) -> None:
@@ -103,6 +107,65 @@ async def test_reads_turn_away_from_who_is_doubted(cluster: LocalCluster, sessio
     assert one.pool.is_up("n2")
     async with session.get(f"{cluster.url()}/readyz") as response:
         assert response.status == 200
+
+
+async def test_names_that_no_node_can_have_are_kept_out(cluster: LocalCluster, session: ClientSession, events) -> None:
+    """Who knows the secret may not call itself anything: what it says is shown to operators, on terminals."""
+    for name in ("\x1b[2J", "../x", "n 9", ""):
+        me = Hello(WIRE_VERSION, "test", name, "control", b"", b"")
+        address = f"127.0.0.1:{cluster.peer_ports['n1']}"
+        with pytest.raises(PeerUnreachable, match="is no name of a node"):
+            await ask_at(address, me, SECRET.encode(), AskIntroduction(), TimeoutSettings(), SystemClock())
+    stranger = Gossip("n\x1b9", "test", SECRET.encode(), About(port="7400"))
+    await stranger.start("127.0.0.1", 0)
+    try:
+        assert await stranger.join("127.0.0.1", cluster.nodes["n1"].gossip.port)
+        await until(lambda: any(event["event"] == "gossip.name_refused" for event in events))
+    finally:
+        await stranger.close()
+    async with session.get(f"{cluster.url()}/v1/ring/status") as response:
+        assert (await response.json())["waiting"] == {}
+
+
+async def test_what_a_node_says_in_gossip_is_kept_to_its_form(cluster: LocalCluster, session: ClientSession) -> None:
+    """No port, zone or version that it makes up reaches operators or a staged change."""
+    stranger = Gossip("n9", "test", SECRET.encode(), About(port="99999", zone="\x1b[2J", ring="9" * 30))
+    await stranger.start("127.0.0.1", 0)
+    try:
+        assert await stranger.join("127.0.0.1", cluster.nodes["n1"].gossip.port)
+        await until(lambda: "n9" in cluster.nodes["n1"].gossip.kin)
+        kin = cluster.nodes["n1"].gossip.kin["n9"]
+        assert (kin.address, kin.about.zone, kin.ring_version) == ("", "", 0)
+        async with session.post(f"{cluster.url()}/v1/ring/stage", json={"kind": "join", "node": "n9"}) as response:
+            told = await response.json()
+        assert (response.status, "--address HOST:PORT" in told["error"]["message"]) == (400, True)
+    finally:
+        await stranger.close()
+
+
+SOUND = Introduction(3, 2, 2, 64, b"digest", 7401, {"n1": "n1:7400"})
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"n": 0}, {"r": 0}, {"w": 4}, {"partitions": 0}, {"partitions": 63}, {"partitions": 1 << 17},
+        {"gossip_port": -1}, {"gossip_port": 70_000},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_introduction_to_a_cluster_that_cannot_be_is_refused(changes: dict[str, int]) -> None:
+    """A newcomer keeps what it is told beside its data, so it looks at it first."""
+    assert checked_introduction(Answer(SOUND)) == SOUND
+    with pytest.raises(RemoteProtocolError, match="a cluster that cannot be"):
+        checked_introduction(Answer(msgspec.structs.replace(SOUND, **changes)))
+
+
+def test_introduction_brings_only_addresses_that_can_be_called() -> None:
+    told = msgspec.structs.replace(SOUND, addresses={"n1": "n1:7400", "n2": "a..b:1", "n/3": "n3:1", "n4": "n4:0"})
+    assert checked_introduction(Answer(told)).addresses == {"n1": "n1:7400"}
+    with pytest.raises(RemoteProtocolError, match="Stored is no introduction"):
+        checked_introduction(Answer(Stored()))
 
 
 @pytest.mark.parametrize(

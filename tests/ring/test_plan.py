@@ -1,11 +1,17 @@
 """Staged changes and plans: what operators ask for, and what they are told before they commit."""
 
-import pytest
+import math
 
-from dynafs.errors import ChangeRefused, RingTooSmall
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dynafs.errors import ChangeRefused, DynafsError, RequestInvalid, RingTooSmall
 from dynafs.ring import Member, place
 from dynafs.ring.change import Change, changed
+from dynafs.ring.names import WEIGHT_MAX, WEIGHT_MIN
 from dynafs.ring.plan import copies_without, make_plan
+from dynafs.ring.transition import RingState
 
 PARTITIONS = 256
 
@@ -15,6 +21,7 @@ def members(count: int, zones: int = 0) -> tuple[Member, ...]:
 
 
 RING = place(members(4), PARTITIONS, 3)
+SMALL = place(members(4), 16, 3)
 
 
 def test_changes_are_folded_in_their_order() -> None:
@@ -42,15 +49,55 @@ def test_changes_are_folded_in_their_order() -> None:
         (Change("join", "n1"), "join n1: n1 is a member already"),
         (Change("leave", "n9"), "leave n9: n9 is no member; members are n1, n2, n3, n4"),
         (Change("replace", "n1", by="n2"), "replace n1 by n2: n2 is a member already"),
-        (Change("replace", "n1"), "name the node that takes its place"),
-        (Change("weight", "n1", weight=0.0), "weight of n1 to 0: a weight is a number above 0"),
+        (Change("replace", "n1"), "by: '' is no name of a node; use 1 to 63 of a-z"),
+        (Change("replace", "n1", by=".."), "by: '..' is no name of a node"),
+        (Change("join", "../x"), "node: '../x' is no name of a node"),
+        (Change("join", "n5", zone=""), "zone: '' is no name"),
+        (Change("join", "n5", address="n5:0"), "address: 'n5:0' is not HOST:PORT"),
+        (Change("leave", "n\x1b"), r"node: 'n\\x1b' is no name of a node"),
+        (Change("weight", "n1", weight=0.0), "weight: use a number from 0.001 to 1000000, not 0"),
+        (Change("weight", "n1", weight=math.nan), "weight: use a number from 0.001 to 1000000, not nan"),
+        (Change("weight", "n1", weight=math.inf), "weight: use a number from 0.001 to 1000000, not inf"),
+        (Change("weight", "n1"), "weight: give the weight that the node is to have"),
+        (Change("zone", "n1"), "zone: give the zone that the node is to have"),
         (Change("zone", "n9", zone="z"), "zone of n9 to z: n9 is no member"),
     ],
 )
 def test_impossible_changes_say_why(change: Change, problem: str) -> None:
     """What cannot be is refused by its name and reason."""
-    with pytest.raises(ChangeRefused, match=problem):
+    with pytest.raises((ChangeRefused, RequestInvalid), match=problem):
         changed(RING.members, [change])
+
+
+def test_member_with_an_odd_name_can_leave() -> None:
+    """Rules for names bind newcomers; who has such a name from earlier must not be stuck in the ring."""
+    odd = place((*RING.members, Member("n/9", "z9")), PARTITIONS, 3)
+    assert [member.node for member in changed(odd.members, [Change("leave", "n/9")])] == ["n1", "n2", "n3", "n4"]
+
+
+CHANGES = st.builds(
+    Change,
+    st.sampled_from(["join", "leave", "replace", "weight", "zone"]),
+    st.sampled_from(["n1", "n2", "n3", "n4", "n5", "n6"]) | st.text(),
+    st.sampled_from(["", "n5", "n6", "n7"]) | st.text(),
+    st.none() | st.floats() | st.sampled_from([WEIGHT_MIN, 1.0, WEIGHT_MAX]),
+    st.none() | st.sampled_from(["default", "z1", "z2", "z9"]) | st.text(),
+    st.sampled_from(["", "n5:7400"]) | st.text(),
+)
+
+
+@given(st.lists(CHANGES, max_size=8))
+def test_whatever_can_be_staged_can_be_planned_and_shown(changes: list[Change]) -> None:
+    """Each change is refused with an error of ours, or leaves a state whose plan can be made and told."""
+    state = RingState.first(SMALL)
+    for change in changes:
+        try:
+            state = state.staging(change)
+        except DynafsError:
+            continue
+        plan = make_plan(state.newest, state.staged, state.epoch_max + 1)
+        assert [str(one) for one in plan.changes]
+        assert math.isfinite(plan.imbalance)
 
 
 def test_join_moves_what_it_must() -> None:

@@ -16,7 +16,7 @@ from dynafs.wire.ring import decode_ring_state, encode_ring_state
 RING = place(tuple(Member(f"n{i}", f"zone {i % 3}", float(i)) for i in range(1, 6)), 64, 3)
 STATES = [
     RingState.first(RING),
-    moving := RingState.first(RING).moving_to(make_plan(RING, [Change("join", "né", zone="z")], 2).after),
+    moving := RingState.first(RING).moving_to(make_plan(RING, [Change("join", "n-e", zone="zé")], 2).after),
     moving.advanced(),
     moving.cancelled(),
     moving.staging(Change("weight", "n1", weight=2.5)).staging(Change("replace", "n2", by="m", zone="z")),
