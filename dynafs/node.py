@@ -12,7 +12,7 @@ import msgspec
 
 from dynafs.attach import Prompt
 from dynafs.config import Settings, joined, split_address
-from dynafs.errors import GossipFailed, StoreRefused
+from dynafs.errors import ConfigError, GossipFailed, StoreRefused
 from dynafs.http import HttpServer, take_descriptors
 from dynafs.membership import Gossip, Introducer, RingMembership
 from dynafs.membership.agreement import STATE_FACT as RING_FACT
@@ -26,6 +26,7 @@ from dynafs.ports import Answer
 from dynafs.replication.cluster import Replication
 from dynafs.replication.refill import STATE_FACT, first_state
 from dynafs.ring import Member, Ring, place
+from dynafs.ring.names import NODE_RULE, excerpt, is_node_name
 from dynafs.storage import open_store_in
 from dynafs.storage.directory import GENERATION_SIZE_BYTES, DataDirectory, name_in
 from dynafs.wire.handshake import WIRE_VERSION, Hello
@@ -251,10 +252,12 @@ class Node:
 
 
 def named(settings: Settings) -> Settings:
-    """Return settings in which the node has a name: of its data, or of its host. Raises StoreRefused."""
+    """Return settings in which the node has a name: of its data, or of its host. Raises StoreRefused, ConfigError."""
     if settings.node.name:
         return settings
     name = name_in(Path(settings.node.data_dir)) or socket.gethostname()
+    if not is_node_name(name):
+        raise ConfigError([f"node.name: set it; the host is called {excerpt(name)}, and a node {NODE_RULE}"])
     return msgspec.structs.replace(settings, node=msgspec.structs.replace(settings.node, name=name))
 
 

@@ -24,7 +24,7 @@ from dynafs.cli.output import EXIT_USAGE, fail
 from dynafs.cli.ring import ring_app
 from dynafs.cli.storage import storage_app
 from dynafs.cli.transfer import add_transfer_commands
-from dynafs.config import Settings, check_settings, load_settings
+from dynafs.config import Settings, check_settings, exposed_secrets, load_settings
 from dynafs.errors import ConfigError, DynafsError
 from dynafs.membership.gossip import route_logs
 from dynafs.node import named
@@ -67,7 +67,7 @@ def load_or_exit(config: Path) -> Settings:
     try:
         return load_settings(config, os.environ)
     except ConfigError as error:
-        fail("the settings cannot work:", EXIT_USAGE, error.problems)
+        fail(f"the settings in {config} cannot work:", EXIT_USAGE, error.problems)
 
 
 @app.command()
@@ -86,6 +86,8 @@ def serve(
     except DynafsError as error:
         fail(error.message, EXIT_USAGE)
     configure_logs(settings.log.level, settings.log.format, node=settings.node.name)
+    if exposed := exposed_secrets(config):
+        get_logger().warning("settings.exposed", path=str(config), settings=exposed)
     route_logs()
     try:
         if uvloop.run(_serve(settings)):
@@ -107,7 +109,7 @@ def _load_insecure(config: Path) -> Settings:
         )
         check_settings(settings)
     except ConfigError as error:
-        fail("the settings cannot work:", EXIT_USAGE, error.problems)
+        fail(f"the settings in {config} cannot work:", EXIT_USAGE, error.problems)
     return settings
 
 

@@ -31,6 +31,7 @@ CATALOGUE = {
     "gossip.troubled": "gossip warns of something",
     "gossip.unanswered": "a peer could not be met for gossip; it is tried again (debug)",
     "seed.unanswered": "a seed does not answer; it is asked again until one does",
+    "settings.exposed": "every user of the machine can read the secrets in the settings file; chmod it to 0600",
     "prompt.opened": "an operator attached to the node",
     "node.failed": "the node cannot start or go on",
     "http.answered": "a client request was answered (debug)",

@@ -1,0 +1,21 @@
+"""HOST:PORT: taken apart, put together, and whether other machines reach it."""
+
+import ipaddress
+
+from dynafs.ring.names import split_address
+
+__all__ = ["is_loopback", "joined", "split_address"]
+
+
+def joined(host: str, port: int) -> str:
+    """Return HOST:PORT or [IPv6]:PORT."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def is_loopback(address: str) -> bool:
+    """Return whether HOST:PORT can only be reached from this machine."""
+    host, _ = split_address(address)
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host.lower().removesuffix(".") == "localhost"
