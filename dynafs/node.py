@@ -257,7 +257,7 @@ def named(settings: Settings) -> Settings:
         return settings
     name = name_in(Path(settings.node.data_dir)) or socket.gethostname()
     if not is_node_name(name):
-        raise ConfigError([f"node.name: set it; the host is called {excerpt(name)}, and a node {NODE_RULE}"])
+        raise ConfigError([f"node.name: {excerpt(name)}, as the data or the host is called, is none; use {NODE_RULE}"])
     return msgspec.structs.replace(settings, node=msgspec.structs.replace(settings.node, name=name))
 
 

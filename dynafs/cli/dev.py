@@ -1,124 +1,62 @@
 """`dynafs dev`: a local cluster of real processes, for trying things out and for tests."""
 
 import asyncio
-import secrets
+import os
 import signal
 import socket
-import sys
+import struct
 import time
-import tomllib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import aiohttp
-import msgspec
 
+from dynafs.attach.address import SOCKET_NAME, short_path
+from dynafs.cli.dev_settings import ports_of, prepare, prepare_newcomer
+from dynafs.cli.interpreter import own_command, own_environment
 from dynafs.cli.terminal import err, out
 from dynafs.errors import ConfigError
 
 READY_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 20.0
-#: Peers listen this far above their node's HTTP port.
-PEER_PORT_OFFSET = 500
 POLL_S = 0.1
-
-
-class DevPlan(msgspec.Struct, frozen=True):
-    """What a data directory was made for; kept beside the data. nodes: the founders. added: those that came later.
-    zone: of all of them, the machine. shared_port: that all of them listen on, 0 for none."""
-
-    nodes: int
-    port: int
-    secret: str
-    added: int = 0
-    zone: str = "local"
-    shared_port: int = 0
-
-
-def prepare(nodes: int, port: int, data: Path, shared_port: int = 0) -> list[Path]:
-    """Write one settings file per node below `data`, or check those that are there; return their paths."""
-    plan_path = data / "dev.json"
-    data.mkdir(parents=True, exist_ok=True)
-    if plan_path.exists():
-        plan = msgspec.json.decode(plan_path.read_bytes(), type=DevPlan)
-        if plan.nodes != nodes:
-            raise ConfigError(
-                [f"--nodes: {data} holds a cluster of {plan.nodes} nodes; use --nodes {plan.nodes} or another --data"]
-            )
-        plan = msgspec.structs.replace(plan, port=port, shared_port=shared_port)
-    else:
-        plan = DevPlan(nodes, port, secrets.token_hex(32), zone=socket.gethostname(), shared_port=shared_port)
-    _keep(plan, plan_path)
-    return [_write_settings(plan, number, data) for number in range(1, nodes + plan.added + 1)]
-
-
-def _keep(plan: DevPlan, path: Path) -> None:
-    path.write_bytes(msgspec.json.encode(plan))
-    path.chmod(0o600)
-
-
-def _write_settings(plan: DevPlan, number: int, data: Path) -> Path:
-    path = data / f"n{number}.toml"
-    path.write_text(node_settings(plan, number, data))
-    path.chmod(0o600)
-    tomllib.loads(path.read_text())
-    return path
-
-
-def prepare_newcomer(data: Path) -> tuple[int, DevPlan, Path]:
-    """Write settings for one more node beside those of `data`; return its number, the plan, and the settings' path."""
-    plan_path = data / "dev.json"
-    if not plan_path.exists():
-        raise ConfigError([f"--data: {data} holds no cluster yet; start one with `dynafs dev` first"])
-    plan = msgspec.json.decode(plan_path.read_bytes(), type=DevPlan)
-    plan = msgspec.structs.replace(plan, added=plan.added + 1)
-    number = plan.nodes + plan.added
-    path = _write_settings(plan, number, data)
-    _keep(plan, plan_path)
-    return number, plan, path
-
-
-def node_settings(plan: DevPlan, number: int, data: Path) -> str:
-    """Return the settings file of one node."""
-    n = min(3, plan.nodes)
-    majority = n // 2 + 1
-    if number > plan.nodes:
-        seeds = [peer_address(founder, plan.port) for founder in range(1, plan.nodes + 1)]
-        cluster = f"seeds = {msgspec.json.encode(seeds).decode()}\n"
-    else:
-        members = "".join(_member(i, plan) for i in range(1, plan.nodes + 1))
-        cluster = f"n = {n}\nr = {majority}\nw = {majority}\n{members}"
-    data_dir = msgspec.json.encode(str((data / f"n{number}").resolve())).decode()
-    listen = f'listen = "{peer_address(number, plan.port)}"\nzone = "{plan.zone}"\n' if number > plan.nodes else ""
-    shared = f'shared_listen = "127.0.0.1:{plan.shared_port}"\n' if plan.shared_port else ""
-    return (
-        f'[node]\nname = "n{number}"\ndata_dir = {data_dir}\n{listen}\n'
-        f'[http]\nlisten = "127.0.0.1:{plan.port + number - 1}"\n{shared}\n'
-        f'[cluster]\nid = "dev"\nsecret = "{plan.secret}"\n{cluster}'
-    )
-
-
-def _member(number: int, plan: DevPlan) -> str:
-    address = peer_address(number, plan.port)
-    return f'\n[[cluster.members]]\nnode = "n{number}"\naddress = "{address}"\nzone = "{plan.zone}"\n'
-
-
-def peer_address(number: int, port: int) -> str:
-    """Return where the peers of a node reach it. port: of the first node's HTTP."""
-    return f"127.0.0.1:{port + PEER_PORT_OFFSET + number}"
+#: struct ucred: pid, uid, gid
+_PEER = struct.Struct("3i")
 
 
 async def run(nodes: int, port: int, data: Path, shared_port: int) -> int:
-    """Run the cluster until interrupted; return the exit code."""
-    paths = prepare(nodes, port, data, shared_port)
-    return await _run(dict(enumerate(paths, 1)), port, data, ["cluster ready"])
+    """Run the cluster until interrupted; return the exit code. Raises ConfigError."""
+    paths = dict(enumerate(prepare(nodes, port, data, shared_port), 1))
+    own = [one for number in paths for one in ports_of(number, port)]
+    _check_free([*own, shared_port] if shared_port else own)
+    return await _run(paths, port, data, ["cluster ready"])
 
 
 async def run_newcomer(data: Path) -> int:
-    """Run one more node, which waits to be staged, until interrupted; return the exit code."""
+    """Run one more node, which waits to be staged, until interrupted; return the exit code. Raises ConfigError."""
     number, plan, path = prepare_newcomer(data)
+    _check_free(ports_of(number, plan.port))
     stage = f"dynafs ring stage join n{number}"
     return await _run({number: path}, plan.port, data, [f"n{number} waits to be staged:", f"  {stage}"])
+
+
+def _check_free(ports: Iterable[int]) -> None:
+    """Raise ConfigError for ports that something else listens on: it would answer in place of a node."""
+    taken = [str(port) for port in ports if not _is_free(port)]
+    if taken:
+        raise ConfigError(
+            [f"--port: another process uses 127.0.0.1 port {', '.join(taken)}; stop it or use other ports"]
+        )
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
 
 
 async def _run(paths: dict[int, Path], port: int, data: Path, done: Sequence[str]) -> int:
@@ -130,15 +68,15 @@ async def _run(paths: dict[int, Path], port: int, data: Path, done: Sequence[str
     processes = {number: await _start(path, data / f"n{number}.log") for number, path in paths.items()}
     watchers = [asyncio.create_task(_watch(number, one, stopped, data)) for number, one in processes.items()]
     try:
-        ready = asyncio.create_task(_wait_ready(port, processes))
+        ready = asyncio.create_task(_wait_ready(port, data, processes))
         stop = asyncio.create_task(stopped.wait())
         await asyncio.wait([ready, stop], return_when=asyncio.FIRST_COMPLETED)
         if not ready.done():
             ready.cancel()
             return 0
-        if not ready.result():
+        if code := ready.result():
             err.say(f"the cluster did not become ready; see {data}/n*.log")
-            return 1
+            return code
         for number, process in processes.items():
             out.say(f"n{number}  http://127.0.0.1:{port + number - 1}  pid {process.pid}  log {data}/n{number}.log")
         for line in done:
@@ -152,15 +90,18 @@ async def _run(paths: dict[int, Path], port: int, data: Path, done: Sequence[str
 
 
 async def _start(config: Path, log: Path) -> asyncio.subprocess.Process:
-    with log.open("ab") as file:
+    log_fd = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    try:
         return await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "dynafs", "serve", "--config", str(config),
-            stdin=asyncio.subprocess.DEVNULL, stdout=file, stderr=file, start_new_session=True,
+            *own_command("serve", "--config", str(config)), env=own_environment(),
+            stdin=asyncio.subprocess.DEVNULL, stdout=log_fd, stderr=log_fd, start_new_session=True,
         )  # fmt: skip
+    finally:
+        os.close(log_fd)
 
 
 async def _watch(number: int, process: asyncio.subprocess.Process, stopped: asyncio.Event, data: Path) -> None:
-    """Tell when a node ends by itself; the others go on."""
+    """Tell when a node ends by itself; once the cluster is ready, the others go on."""
     code = await process.wait()
     if not stopped.is_set():
         how = f"killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
@@ -171,17 +112,24 @@ async def _watch(number: int, process: asyncio.subprocess.Process, stopped: asyn
             err.say(f"  {last_line}")
 
 
-async def _wait_ready(port: int, processes: dict[int, asyncio.subprocess.Process]) -> bool:
+async def _wait_ready(port: int, data: Path, processes: dict[int, asyncio.subprocess.Process]) -> int:
+    """Wait until every node is ready; return 0, the exit code of one that ended before, or 1 when it takes too long."""
     deadline = time.monotonic() + READY_TIMEOUT_S
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=2)) as session:
-        waiting = [number - 1 for number in processes]
-        while waiting and time.monotonic() < deadline:
-            if any(process.returncode is not None for process in processes.values()):
-                return False
-            waiting = [i for i in waiting if not await _is_ready(session, port + i)]
-            if waiting:
-                await asyncio.sleep(POLL_S)
-    return not waiting
+        waiting = dict(processes)
+        while time.monotonic() < deadline:
+            for number, process in list(waiting.items()):
+                is_ready = await _is_ready(session, port + number - 1)
+                if is_ready and _opened_by(data / f"n{number}" / SOCKET_NAME) == process.pid:
+                    del waiting[number]
+            # After the answers: what ended meanwhile is not what answered.
+            codes = [code for process in processes.values() if (code := process.returncode) is not None]
+            if codes:
+                return max(*codes, 1)
+            if not waiting:
+                return 0
+            await asyncio.sleep(POLL_S)
+    return 1
 
 
 async def _is_ready(session: aiohttp.ClientSession, port: int) -> bool:
@@ -190,6 +138,18 @@ async def _is_ready(session: aiohttp.ClientSession, port: int) -> bool:
             return response.status == 200
     except (aiohttp.ClientError, TimeoutError):
         return False
+
+
+def _opened_by(prompt: Path) -> int:
+    """Return the process that listens at a node's prompt, 0 for none. A node opens it after all of its ports."""
+    try:
+        with short_path(prompt) as place, socket.socket(socket.AF_UNIX) as probe:
+            probe.setblocking(False)
+            probe.connect(place)
+            pid, _, _ = _PEER.unpack(probe.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size))
+    except OSError:
+        return 0
+    return int(pid)
 
 
 async def _stop(processes: list[asyncio.subprocess.Process]) -> None:

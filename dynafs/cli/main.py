@@ -18,6 +18,7 @@ from dynafs.cli.census import add_census_command
 from dynafs.cli.ending import run_command
 from dynafs.cli.explain import add_explain_command
 from dynafs.cli.files import add_file_commands
+from dynafs.cli.interpreter import own_command, own_environment
 from dynafs.cli.jobs import add_job_commands
 from dynafs.cli.maintenance import cluster_app, node_app
 from dynafs.cli.output import EXIT_USAGE, fail
@@ -85,6 +86,8 @@ def serve(
         settings = named(settings)
     except DynafsError as error:
         fail(error.message, EXIT_USAGE)
+    # Nothing that a node writes is for other users of the machine.
+    os.umask(0o077)
     configure_logs(settings.log.level, settings.log.format, node=settings.node.name)
     if exposed := exposed_secrets(config):
         get_logger().warning("settings.exposed", path=str(config), settings=exposed)
@@ -92,7 +95,7 @@ def serve(
     try:
         if uvloop.run(_serve(settings)):
             # The same process: whoever supervises it sees nothing of it, and an updated package is what starts.
-            os.execv(sys.executable, [sys.executable, "-m", "dynafs", *sys.argv[1:]])  # noqa: S606
+            os.execve(sys.executable, own_command(*sys.argv[1:]), own_environment())  # noqa: S606
     except DynafsError as error:
         get_logger().error("node.failed", code=error.code, error=error.message)
         fail(error.message, EXIT_USAGE)
@@ -137,6 +140,8 @@ def dev(
         code = asyncio.run(dev_cluster.run_newcomer(data) if add else dev_cluster.run(nodes, port, data, shared_port))
     except DynafsError as error:
         fail(error.message, EXIT_USAGE)
+    except OSError as error:
+        fail(str(error), EXIT_USAGE)
     raise typer.Exit(code)
 
 

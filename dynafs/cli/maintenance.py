@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from dynafs.cli.arguments import node_callback
 from dynafs.cli.census import missing_in, take_census
 from dynafs.cli.output import (
     DEFAULT_URL,
@@ -28,7 +29,7 @@ LOOK_S = 0.3
 node_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 cluster_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 
-NodeArgument = Annotated[str, typer.Argument(metavar="NODE", help="A node's name.")]
+NodeArgument = Annotated[str, typer.Argument(metavar="NODE", help="A node's name.", callback=node_callback)]
 TimeoutOption = Annotated[float, typer.Option("--timeout", min=0, help="Seconds to wait at most, for each node.")]
 
 

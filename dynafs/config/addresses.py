@@ -18,4 +18,5 @@ def is_loopback(address: str) -> bool:
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
+        # Host names have no case, and may end with the dot of the root.
         return host.lower().removesuffix(".") == "localhost"

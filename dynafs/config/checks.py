@@ -101,8 +101,6 @@ def _check_addresses(settings: Settings, problems: Problems) -> None:
     addresses |= {field: value for field, value in _optional_addresses(settings) if value}
     for field, address in addresses.items():
         problems.check(field, checked_address, address)
-    if twice := _repeated(member.address for member in cluster.members):
-        problems.add("cluster.members", f"two members have the same address: {', '.join(map(excerpt, twice))}")
     if http.shared_listen == http.listen:
         problems.add("http.shared_listen", "must be another address than http.listen, which is of this node alone")
     peers = node.listen or next((m.address for m in cluster.members if m.node == node.name), "")

@@ -62,6 +62,8 @@ CATALOGUE = {
     "ring.learned": "another state of the ring stands",
     "ring.remembered": "a node that lost its disk knows again which ring stands",
     "segment.removed": "a segment that was mostly dead was written anew",
+    "directory.tightened": "other users of the machine could read the data directory; they cannot any more",
+    "directory.exposed": "other users can look into the data directory, which is not this node's alone to change",
     "disk.filled": "the disk reached a mark; see storage.soft_mark and its neighbours",
     "disk.freed": "the disk is below a mark again",
     "store.opened": "the data directory is open",

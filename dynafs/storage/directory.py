@@ -2,12 +2,17 @@
 
 LOCK           held by the running node
 dynafs.json    format, cluster, node, generation
+attach.sock    an operator's prompt, while the node runs
 index/         RocksDB
 segments/      chunk bytes
+
+All of it is for its owner alone: directories are made with mode 0700, files with 0600, and what an earlier version or
+an operator made wider is tightened.
 """
 
 import fcntl
 import os
+import stat
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -15,10 +20,16 @@ from typing import Self
 import msgspec
 
 from dynafs.errors import StoreRefused
+from dynafs.observe.events import get_logger
+
+log = get_logger()
 
 IDENTITY_FILE = "dynafs.json"
 DIRECTORY_FORMAT = 1
 GENERATION_SIZE_BYTES = 4
+PRIVATE_DIRECTORY, OTHERS = 0o700, 0o077
+#: What lies in a data directory, besides indexes that were set aside; a file system of its own has lost+found.
+OUR_ENTRIES = frozenset({"LOCK", IDENTITY_FILE, "dynafs.new", "attach.sock", "index", "segments", "lost+found"})
 
 
 class Identity(msgspec.Struct, frozen=True):
@@ -36,7 +47,7 @@ def name_in(path: Path) -> str | None:
         return msgspec.json.decode((path / IDENTITY_FILE).read_bytes(), type=Identity).node
     except FileNotFoundError:
         return None
-    except (OSError, msgspec.DecodeError) as error:
+    except (OSError, UnicodeDecodeError, msgspec.DecodeError) as error:
         raise StoreRefused(f"{path / IDENTITY_FILE} cannot be read: {error}") from None
 
 
@@ -47,7 +58,9 @@ class DataDirectory:
         """Open or make the directory. Raises StoreRefused when this process must not use it."""
         self.path = path
         try:
-            self.segments_path.mkdir(parents=True, exist_ok=True)
+            path.mkdir(mode=PRIVATE_DIRECTORY, parents=True, exist_ok=True)
+            self.segments_path.mkdir(mode=PRIVATE_DIRECTORY, exist_ok=True)
+            self._tighten()
             self._lock_fd = os.open(path / "LOCK", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise StoreRefused(f"data directory {path} cannot be used: {error.strerror}") from None
@@ -68,6 +81,24 @@ class DataDirectory:
         """Where segment files live."""
         return self.path / "segments"
 
+    def _tighten(self) -> None:
+        """Take the rights of group and others away. A directory that holds anything else besides the data is left as it
+        is: it is not this node's alone, and what is inside is protected by itself."""
+        for directory in (self.index_path, self.segments_path, self.path):
+            mode = stat.S_IMODE(directory.stat().st_mode) if directory.exists() else 0
+            if not mode & OTHERS:
+                continue
+            is_shared = directory == self.path and any(not _is_ours(entry.name) for entry in self.path.iterdir())
+            try:
+                if not is_shared:
+                    directory.chmod(mode & ~OTHERS)
+            except PermissionError:
+                is_shared = True
+            if is_shared:
+                log.warning("directory.exposed", path=str(directory), mode=f"{mode:04o}")
+            else:
+                log.info("directory.tightened", path=str(directory), mode=f"{mode:04o}")
+
     def _take_lock(self) -> None:
         try:
             fcntl.flock(self._lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -83,7 +114,7 @@ class DataDirectory:
             return
         try:
             identity = msgspec.json.decode(path.read_bytes(), type=Identity)
-        except msgspec.DecodeError as error:
+        except (UnicodeDecodeError, msgspec.DecodeError) as error:
             raise StoreRefused(f"{path} is damaged: {error}") from None
         if identity.format > DIRECTORY_FORMAT:
             raise StoreRefused(f"{self.path} has format {identity.format}; this dynafs reads up to {DIRECTORY_FORMAT}")
@@ -121,10 +152,16 @@ class DataDirectory:
         self.close()
 
 
+def _is_ours(name: str) -> bool:
+    return name in OUR_ENTRIES or name.startswith("index.aside-")
+
+
 def write_durably(path: Path, data: bytes) -> None:
-    """Replace a small file so that a crash leaves the old or the new one, whole."""
+    """Replace a small file so that a crash leaves the old or the new one, whole; only its owner can read it, from the
+    first moment on."""
     draft = path.with_suffix(".new")
-    with draft.open("wb") as file:
+    draft.unlink(missing_ok=True)
+    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as file:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())

@@ -58,6 +58,7 @@ class RocksIndex(Index):
         options.set_keep_log_file_num(4)
         options.set_max_open_files(OPEN_TABLES_MAX)
         try:
+            self._path.mkdir(mode=0o700, exist_ok=True)
             self._db = Rdict(str(self._path), options, column_families={name: _options(cache) for name in FAMILIES})
         except Exception as error:
             raise translate(error, "open the index") from error

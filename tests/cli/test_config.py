@@ -286,6 +286,19 @@ def test_environment_brings_secrets(tmp_path: Path) -> None:
     assert (settings.cluster.secret, settings.http.token) == ("f" * 32, "t")
 
 
+@pytest.mark.parametrize("host", ["localhost", "LOCALHOST", "Localhost.", "127.0.0.1", "127.9.9.9", "[::1]"])
+def test_loopback_addresses_need_no_token(tmp_path: Path, host: str) -> None:
+    load_settings(write(tmp_path / "node.toml", ("http", f'listen = "{host}:8080"')), {})
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "[::]", "10.0.0.1", "localhost.example", "n1", "128.0.0.1"])
+def test_public_addresses_need_a_token_or_a_word(tmp_path: Path, host: str) -> None:
+    path = write(tmp_path / "node.toml", ("http", f'listen = "{host}:8080"'))
+    assert "can be reached from other machines" in problems_of(path)[0]
+    load_settings(path, {"DYNAFS_HTTP_TOKEN": "token"})
+    load_settings(write(path, ("http", f'listen = "{host}:8080"\ninsecure = true')), {})
+
+
 def test_newcomer_needs_a_secret_an_address_and_a_seed(tmp_path: Path) -> None:
     """What the cluster was founded with it learns from there; without a seed there is nobody to ask."""
     path = tmp_path / "node.toml"
@@ -307,6 +320,14 @@ def test_node_without_a_name_is_called_like_its_data_or_its_host(tmp_path: Path)
     assert named(settings).node.name == socket.gethostname()
     DataDirectory(data, "c", "n7", "0000").close()
     assert named(settings).node.name == "n7"
-    (data / "dynafs.json").write_text("damaged")
-    with pytest.raises(StoreRefused, match="cannot be read"):
+    for content in (b"damaged", b'{"node": "\xff"}'):
+        (data / "dynafs.json").write_bytes(content)
+        with pytest.raises(StoreRefused, match="cannot be read"):
+            named(settings)
+
+
+def test_host_whose_name_no_node_can_have_needs_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(socket, "gethostname", lambda: "x" * 64)
+    settings = Settings(node=NodeSettings(name="", data_dir=str(tmp_path)), cluster=ClusterSettings())
+    with pytest.raises(ConfigError, match=r"node.name: .* use 1 to 63 of a-z"):
         named(settings)

@@ -1,6 +1,7 @@
 """The data directory: one owner, one node, one cluster; and an index that can be made again."""
 
 import os
+import stat
 from pathlib import Path
 
 import pytest
@@ -61,3 +62,30 @@ async def test_generation_is_kept_and_new_for_an_empty_directory(tmp_path: Path)
         assert directory.identity.generation == "second"
     with DataDirectory(tmp_path / "b", "c", "n1", "second") as directory:
         assert directory.identity.generation == "second"
+
+
+async def test_directory_that_others_could_read_is_tightened(posix_box, events) -> None:
+    """Made by hand, or by an earlier version; what lies in it was written before."""
+    posix_box.open()
+    await posix_box.close()
+    directories = [posix_box.path, posix_box.path / "segments", posix_box.path / "index"]
+    assert [stat.S_IMODE(one.stat().st_mode) for one in directories] == [0o700] * 3
+    for one in directories:
+        one.chmod(0o755)
+    posix_box.open()
+    assert [stat.S_IMODE(one.stat().st_mode) for one in directories] == [0o700] * 3
+    told = [event for event in events if event["event"] == "directory.tightened"]
+    assert sorted(event["path"] for event in told) == sorted(map(str, directories))
+    assert {event["mode"] for event in told} == {"0755"}
+
+
+async def test_directory_that_holds_other_things_keeps_its_rights(posix_box, events) -> None:
+    """It may be a home or /tmp by mistake; what the node keeps there is closed by itself."""
+    posix_box.path.mkdir()
+    posix_box.path.chmod(0o755)
+    (posix_box.path / "letters").mkdir()
+    posix_box.open()
+    assert stat.S_IMODE(posix_box.path.stat().st_mode) == 0o755
+    assert [event["path"] for event in events if event["event"] == "directory.exposed"] == [str(posix_box.path)]
+    open_to_others = [one.name for one in posix_box.path.iterdir() if one.stat().st_mode & 0o077]
+    assert open_to_others == ["letters"]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import aiohttp
 
-from dynafs.cli.dev import PEER_PORT_OFFSET, prepare
+from dynafs.cli.dev_settings import PEER_PORT_OFFSET, prepare
 from tests.support.ports import free_port
 
 

@@ -25,7 +25,7 @@ import msgspec
 from process_cluster import CLIENT_TIMEOUT, QUICK_HEALING, Client, Cluster
 from telling import check, say
 
-from dynafs.cli.dev import prepare_newcomer
+from dynafs.cli.dev_settings import prepare_newcomer
 from dynafs.sim.linearizability import Operation, first_violation, is_linearizable
 
 MIB = 1 << 20

@@ -8,7 +8,7 @@ from delay_proxy import DelayProxy
 from stage import Stage, load, run, until, until_whole
 from telling import check, say
 
-from dynafs.cli.dev import PEER_PORT_OFFSET
+from dynafs.cli.dev_settings import PEER_PORT_OFFSET
 
 
 async def kill(stage: Stage) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import aiohttp
 
-from dynafs.cli.dev import PEER_PORT_OFFSET, prepare
+from dynafs.cli.dev_settings import PEER_PORT_OFFSET, prepare
 
 #: Healing at the pace of a test. Everything else has its default.
 QUICK_HEALING = {
