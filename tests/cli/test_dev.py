@@ -1,6 +1,7 @@
 """`dynafs dev`: its own nodes on its own ports, files for its user only, and no code of the working directory."""
 
 import asyncio
+import json
 import os
 import signal
 import stat
@@ -111,6 +112,21 @@ def test_checkout_that_is_not_installed_starts_itself_again(monkeypatch: pytest.
     monkeypatch.setattr(sys, "path", [root, *elsewhere, root])
     assert own_environment() == dict(os.environ)
     assert "-P" in own_command("serve")
+
+
+async def test_settings_file_that_shows_secrets_is_logged(tmp_path: Path) -> None:
+    """A node that cannot start says so, too: its file is as readable as before."""
+    (path,) = prepare(1, dev_port(1), tmp_path / "d")
+    path.chmod(0o644)
+    (tmp_path / "d/n1").write_text("no directory")
+    process = await asyncio.create_subprocess_exec(
+        *own_command("serve", "--config", str(path)), stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+    )
+    _, err = await asyncio.wait_for(process.communicate(), START_S)
+    assert process.returncode == 2
+    told = [json.loads(line) for line in err.decode().splitlines() if line.startswith("{")]
+    (event,) = [one for one in told if one["event"] == "settings.exposed"]
+    assert (event["level"], event["settings"], event["path"]) == ("warning", ["cluster.secret"], str(path))
 
 
 @pytest.fixture

@@ -6,8 +6,13 @@ from dataclasses import replace
 
 import pytest
 from aiohttp import ClientSession
+from hypothesis import given
+from hypothesis import strategies as st
 
+from dynafs.errors import PeerRefused, RequestInvalid
+from dynafs.http.changes import parse_change
 from dynafs.ring.change import Change
+from dynafs.wire.operator_messages import LimitJob
 from tests.support.local_cluster import LocalCluster
 
 STAGE, COMMIT = "/v1/ring/stage", "/v1/ring/commit"
@@ -120,6 +125,36 @@ async def test_no_query_is_an_error_of_ours(cluster: LocalCluster, session: Clie
                 assert response.status == status, (node, action, await response.text())
     async with session.post(f"{cluster.url()}/v1/jobs/census/start?deep=maybe") as response:
         assert response.status == 400
+
+
+async def test_pace_that_cannot_be_is_refused_by_the_node_that_is_asked(cluster: LocalCluster) -> None:
+    """Between nodes, too: a peer of another version may not have looked."""
+    reach = cluster.nodes["n1"].replication.reach
+    for pace in (-5, 1 << 41):
+        with pytest.raises(PeerRefused, match="bytes_per_s_max: use 0 to"):
+            await reach.ask("n2", LimitJob("walk", pace))
+    await reach.ask("n2", LimitJob("walk", 1 << 20))
+
+
+JSON_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=6,
+)
+FIELDS = st.sampled_from(["kind", "node", "by", "weight", "zone", "address"])
+KINDS = st.sampled_from(["join", "leave", "replace", "weight", "zone"])
+
+
+@given(st.binary() | JSON_VALUES.map(json.dumps).map(str.encode) | st.builds(
+    lambda kind, rest: json.dumps({**rest, "kind": kind}).encode(), KINDS, st.dictionaries(FIELDS, JSON_VALUES)
+))  # fmt: skip
+def test_every_body_is_a_change_or_a_refusal_that_names_a_field(body: bytes) -> None:
+    try:
+        answer: Change | RequestInvalid = parse_change(body)
+    except RequestInvalid as error:
+        answer = error
+    assert isinstance(answer, Change) or answer.evidence["field"]
+    assert str(answer).encode("utf-8", "strict")
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 """Ring states on the wire: what was sent is what arrives, small, and nothing else is taken for one."""
 
+import math
+
 import msgspec
 import pytest
 from crc32c import crc32c
@@ -60,6 +62,9 @@ def test_damage_is_noticed(data: st.DataObject) -> None:
         [1, "moving", 1, [[1, 1, [["a", "z", 1.0]], b"\0\0"]]],
         [1, "dancing", 1, [[1, 1, [["a", "z", 1.0]], b"\0\0"]]],
         [1, "stable", 1, [[1, 2, [["a", "z", 1.0], ["b", "z", 1.0]], b"\0\0\0\0"]]],
+        [1, "stable", 1, [[1, 1, [["a", "z", math.nan]], b"\0\0"]]],
+        [1, "stable", 1, [[1, 1, [["a", "z", math.inf]], b"\0\0"]]],
+        [1, "stable", 1, [[1, 1, [["a", "z", 0.0]], b"\0\0"]]],
         {"version": 1},
     ],
 )
