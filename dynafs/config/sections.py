@@ -19,7 +19,7 @@ SECRET_FIELDS = ("secret", "token")
 
 Copies = Annotated[int, Meta(ge=1, le=255)]
 Weight = Annotated[float, Meta(ge=WEIGHT_MIN, le=WEIGHT_MAX)]
-Share = Annotated[float, Meta(ge=0.01, le=1)]
+Share = Annotated[float, Meta(ge=1e-9, le=1)]
 Count = Annotated[int, Meta(ge=1, le=1_000_000)]
 Budget = Annotated[int, Meta(ge=1, le=1 << 40)]
 Seconds = Annotated[float, Meta(ge=0.001, le=DAY_S)]
