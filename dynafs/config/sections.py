@@ -119,7 +119,12 @@ class HttpSettings(Section, frozen=True):
     idle_timeout_s: Seconds = 75.0
     """How long a connection may sit between requests."""
     body_stall_timeout_s: Seconds = 60.0
-    """How long an upload may send nothing before it is given up."""
+    """How long an upload may send nothing, or a download take nothing, before it is given up."""
+    body_rate_bytes_per_s_min: Annotated[int, Meta(ge=1, le=1 << 30)] = 16 * KIB
+    """Least rate of an upload or a download, while the node waits for the client."""
+    body_rate_window_s: Annotated[float, Meta(ge=1.0, le=DAY_S)] = 30.0
+    """A client is given up when it is this far behind the least rate; also one that sends or takes nothing for so long.
+    When other clients wait for memory, it is given up sooner."""
     connections_max: Count = 4096
     """Client connections at once. A further one replaces the oldest one without a request, and gets 503 when all have
     one."""

@@ -163,6 +163,13 @@ class BodyIncomplete(DynafsError):
     code = "body_incomplete"
 
 
+class BodyTooSlow(BodyIncomplete):
+    """The client sent its body below the least rate; nothing was made visible."""
+
+    code = "body_too_slow"
+    retryable = True
+
+
 class NotFound(DynafsError):
     """R owners agree that it does not exist."""
 

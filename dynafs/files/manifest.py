@@ -1,5 +1,6 @@
 """Manifests and spans: which chunks make a file, and which part of which chunk a byte range touches."""
 
+import itertools
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -69,3 +70,16 @@ def spans_of(size_bytes: int, chunk_size_bytes: int, start: int, stop: int) -> I
         end = min(stop, first + size)
         yield Span(index, position - first, end - first, size)
         position = end
+
+
+def shared_spans(
+    size_bytes: int, chunk_size_bytes: int, ranges: Sequence[tuple[int, int]]
+) -> Iterator[list[tuple[int, Span]]]:
+    """Yield what ranges of a file want of each chunk in turn, as (number of the range, span).
+
+    Ranges that touch the same chunk one after the other share it. Requires of every range what `spans_of` does.
+    """
+    spans = ((i, span) for i, (start, stop) in enumerate(ranges)
+             for span in spans_of(size_bytes, chunk_size_bytes, start, stop))  # fmt: skip
+    for _, found in itertools.groupby(spans, key=lambda one: one[1].number):
+        yield list(found)

@@ -1,6 +1,5 @@
 """What a request asks: paths, query parameters, and body, checked where they enter."""
 
-import asyncio
 from collections.abc import AsyncIterator, Mapping
 from typing import NamedTuple
 from urllib.parse import parse_qsl, unquote_to_bytes
@@ -8,8 +7,10 @@ from urllib.parse import parse_qsl, unquote_to_bytes
 from aiohttp import ClientConnectionError, web
 from aiohttp.http_exceptions import HttpProcessingError
 
+from dynafs.config import HttpSettings
 from dynafs.errors import BodyIncomplete, NameInvalid, RequestInvalid
 from dynafs.files import FileName
+from dynafs.http.pace import Pace
 from dynafs.http.request import ClientRequest
 from dynafs.wire.context_token import ContextTokens
 
@@ -96,21 +97,21 @@ async def invite_body(request: web.BaseRequest) -> None:
         await request.invite_body()
 
 
-async def body_of(request: web.BaseRequest, stall_timeout_s: float) -> AsyncIterator[bytes]:
-    """Yield the request's body in pieces. Raises BodyIncomplete when it breaks off, stalls or is malformed."""
+async def body_of(request: web.BaseRequest, pace: Pace) -> AsyncIterator[bytes]:
+    """Yield the request's body in pieces. Raises BodyIncomplete when it breaks off, stalls or is malformed,
+    BodyTooSlow."""
     content = request.content
     await invite_body(request)
     try:
         while not content.at_eof():
             if content.total_bytes and (piece := content.read_nowait(-1)):
+                if pace.is_behind:
+                    pace.move(len(piece))
                 yield piece
                 continue
-            async with asyncio.timeout(stall_timeout_s):
-                piece = await content.readany()
+            piece = await pace.receive(content.readany())
             if piece:
                 yield piece
-    except TimeoutError:
-        raise BodyIncomplete(f"the body sent nothing for {stall_timeout_s:g} s") from None
     except (ClientConnectionError, HttpProcessingError, web.RequestPayloadError, ConnectionError) as error:
         raise BodyIncomplete(f"the body broke off: {error}") from None
     except RuntimeError:
@@ -120,10 +121,10 @@ async def body_of(request: web.BaseRequest, stall_timeout_s: float) -> AsyncIter
         raise BodyIncomplete("the client closed the connection") from None
 
 
-async def small_body(request: web.BaseRequest, size_bytes_max: int, stall_timeout_s: float) -> bytes:
+async def small_body(request: web.BaseRequest, size_bytes_max: int, settings: HttpSettings) -> bytes:
     """Return the whole body of a request whose body is small by nature."""
     whole = bytearray()
-    async for piece in body_of(request, stall_timeout_s):
+    async for piece in body_of(request, Pace(request.remote or "", settings)):
         whole += piece
         if len(whole) > size_bytes_max:
             raise RequestInvalid("body", f"at most {size_bytes_max} bytes here")

@@ -12,6 +12,7 @@ STATUS: dict[type[errors.DynafsError], int] = {
     errors.RequestMalformed: 400,
     errors.RingError: 400,
     errors.BodyIncomplete: 400,
+    errors.BodyTooSlow: 408,
     errors.Unauthorized: 401,
     errors.OriginRefused: 403,
     errors.NotFound: 404,

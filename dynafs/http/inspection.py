@@ -18,6 +18,7 @@ from dynafs.http.bodies import json_body
 from dynafs.http.fields import conditions_of
 from dynafs.http.files import QUORUM_QUERY
 from dynafs.http.rendering import json_response, not_modified_response, version_json
+from dynafs.http.sending import Outflow, whole
 from dynafs.quorum import QuorumPolicy
 from dynafs.replication.cluster import Replication
 from dynafs.ring import file_hash, partition_of
@@ -63,8 +64,7 @@ class InspectionRoutes:
     async def make_bucket(self, request: web.BaseRequest, bucket: str) -> web.StreamResponse:
         """Make a bucket with a policy of its own: the fields of BucketPolicy, each optional."""
         buckets = self._replication.buckets
-        stall_timeout_s = self._replication.settings.http.body_stall_timeout_s
-        body = await small_body(request, POLICY_SIZE_BYTES_MAX, stall_timeout_s)
+        body = await small_body(request, POLICY_SIZE_BYTES_MAX, self._replication.settings.http)
         given = json_body(body or b"{}", _object_decoder, POLICY_EXAMPLE)
         asked = {**msgspec.structs.asdict(buckets.default), **given}
         try:
@@ -128,7 +128,8 @@ class InspectionRoutes:
         current, conditions = Validators(chunk_id.hex()), conditions_of(request.headers)
         if conditions is not None and not must_send(conditions, current, now_s):
             return not_modified_response(fields)
-        with await self._replication.files.take(self._replication.settings.cluster.chunk_size_bytes):
+        outflow = Outflow(request, self._replication.settings.http)
+        with await self._replication.files.take(self._replication.settings.cluster.chunk_size_bytes, outflow):
             cached = self._replication.chunks.read_now(chunk_id)
             body = cached if cached is not None else await self._replication.chunks.look(chunk_id)
             if request.method == "HEAD":
@@ -138,11 +139,9 @@ class InspectionRoutes:
             if ranges is not None and len(ranges) == 1:
                 status, part = 206, ranges[0]
                 fields["Content-Range"] = f"bytes {part.start}-{part.stop - 1}/{len(body)}"
-            data = bytes(memoryview(body)[part.start : part.stop])
-            response = web.Response(status=status, body=data, headers=fields)
-            await response.prepare(request)
-            await response.write_eof()
-            return response
+            response = web.StreamResponse(status=status, headers=fields)
+            response.content_length = part.stop - part.start
+            return await outflow.send(response, whole(memoryview(body)[part.start : part.stop]))
 
     async def ring(self) -> web.StreamResponse:
         """The ring: members with their shares."""

@@ -50,8 +50,7 @@ class RingRoutes:
 
     async def stage(self, request: web.BaseRequest) -> web.StreamResponse:
         """Stage one more change; answered with the plan. Nothing is staged that no ring can be planned for."""
-        stall_timeout_s = self._replication.settings.http.body_stall_timeout_s
-        change = parse_change(await small_body(request, CHANGE_SIZE_BYTES_MAX, stall_timeout_s))
+        change = parse_change(await small_body(request, CHANGE_SIZE_BYTES_MAX, self._replication.settings.http))
         change = self._completed(change)
         keeper = self._replication.ring_keeper
         for _ in range(STAGE_ATTEMPTS_MAX):
@@ -81,7 +80,7 @@ class RingRoutes:
 
     async def commit(self, request: web.BaseRequest) -> web.StreamResponse:
         """Begin to move to the ring of a plan, named by its hash; answered with how far that is."""
-        body = await small_body(request, CHANGE_SIZE_BYTES_MAX, self._replication.settings.http.body_stall_timeout_s)
+        body = await small_body(request, CHANGE_SIZE_BYTES_MAX, self._replication.settings.http)
         asked = json_body(body, _commit_decoder, '{"hash": "0123456789abcdef"}')
         keeper = self._replication.ring_keeper
         state = keeper.state

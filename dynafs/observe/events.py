@@ -40,7 +40,7 @@ CATALOGUE = {
     "connections.limited": "a limit of client connections is reached: idle ones are closed, then new ones refused",
     "library.warned": "Python or a library warns of something",
     "library.failed": "a library reports an error",
-    "download.aborted": "a chunk could not be had mid-stream, so the connection was cut",
+    "download.aborted": "a connection was cut mid-stream: a chunk could not be had, or the client took too little",
     "bucket.made": "the first PUT made a bucket",
     "peer.connected": "a proved connection to a peer stands",
     "peer.disconnected": "the last connection to a peer ended",

@@ -15,9 +15,10 @@ from dynafs.files.version import etag_of
 from dynafs.ports import Clock
 from dynafs.quorum import QuorumPolicy
 from dynafs.replication.background import note_failure
-from dynafs.replication.budget import ByteBudget, Holding
+from dynafs.replication.budget import ByteBudget
 from dynafs.replication.chunks import ChunkBytes, ChunkKeeper
 from dynafs.replication.commit import UNSTAMPED, Committer, Receipt
+from dynafs.replication.holding import Client, Holding
 from dynafs.replication.references import ReferenceSender
 from dynafs.wire.segments import chunk_id_of
 
@@ -36,6 +37,7 @@ class UploadPlan(NamedTuple):
     """What the client said about a file before its bytes. size_bytes: None when it did not say.
 
     keeps_both: whether versions written side by side stay. seen: those that the client had seen, if it said so.
+    client: that the bytes come from; None for a node's own.
     """
 
     name: FileName
@@ -47,6 +49,13 @@ class UploadPlan(NamedTuple):
     expected: tuple[ExpectedDigest, ...] = ()
     keeps_both: bool = False
     seen: Context | None = None
+    client: Client | None = None
+
+    def buffer_bytes(self, received_bytes: int = 0) -> int:
+        """Return the size of the chunk that begins here, or the most that it can have."""
+        if self.size_bytes is None:
+            return self.chunk_size_bytes
+        return min(max(self.size_bytes - received_bytes, 1), self.chunk_size_bytes)
 
 
 class _Hasher(Protocol):
@@ -84,12 +93,11 @@ class Uploader:
         """Store the body and commit it as the file's newest version. Nothing is visible unless this returns, or raises
         WriteQuorumLost with an unknown outcome. Raises BodyIncomplete, DigestMismatch, Overloaded,
         StoreFull, QuorumError."""
-        expected_bytes = plan.chunk_size_bytes if plan.size_bytes is None else plan.size_bytes
         self.check_room()
-        with await self.seats.take(min(max(expected_bytes, 1), plan.chunk_size_bytes)):
+        with self.seats.open(plan.buffer_bytes(), plan.client) as seat:
             key = plan.name.key
             context = self.committer.begin_context(key, plan.policy)
-            cutter = _ChunkCutter(self, plan)
+            cutter = _ChunkCutter(self, plan, seat)
             is_offered = False
             try:
                 async with cutter:
@@ -115,8 +123,9 @@ def _is_not_written(error: BaseException) -> bool:
 class _ChunkCutter:
     """Cuts one body into chunks and keeps up to `chunks_in_flight` of them on their way."""
 
-    def __init__(self, uploader: Uploader, plan: UploadPlan) -> None:
-        self._uploader, self._plan = uploader, plan
+    def __init__(self, uploader: Uploader, plan: UploadPlan, seat: Holding) -> None:
+        """seat: room for what is in the buffer."""
+        self._uploader, self._plan, self._seat = uploader, plan, seat
         self._upload_id = uploader.clock.random_bytes(UPLOAD_ID_SIZE_BYTES)
         self._key = plan.name.key
         self._buffer = bytearray()
@@ -141,21 +150,30 @@ class _ChunkCutter:
         """Take bytes of any length."""
         for _, hasher in self._hashers:
             hasher.update(piece)
-        self._size_bytes += len(piece)
         limit = self._plan.chunk_size_bytes
         view = memoryview(piece)
         while len(self._buffer) + len(view) >= limit:
             taken = limit - len(self._buffer)
-            self._buffer += view[:taken]
+            await self._add(view[:taken])
             view = view[taken:]
             body, self._buffer = self._buffer, bytearray()
             await self._send(body)
+        if view:
+            await self._add(view)
+
+    async def _add(self, view: memoryview) -> None:
+        """Put bytes into the buffer as soon as there is room for them."""
+        if not self._seat.try_grow(len(view)):
+            await self._seat.grow(len(view))
         self._buffer += view
+        self._size_bytes += len(view)
 
     async def _send(self, body: ChunkBytes) -> None:
         """Start storing a chunk; waits while too many are on their way."""
         await self._renew()
-        holding = await self._uploader.sending.take(len(body))
+        holding = await self._uploader.sending.take(len(body), self._plan.client, may_cut=False)
+        self._seat.empty()
+        self._seat.declare(self._plan.buffer_bytes(self._size_bytes))
         try:
             while len(self._sends) >= self._uploader.chunks_in_flight:
                 await self._reap(asyncio.FIRST_COMPLETED)

@@ -167,9 +167,9 @@ class SimClient:
             text = replication.context_tokens.issue(name.key, record, next(self._token_sizes))
             self._seen[target.name] = (text, frozenset(one.metadata["value"] for one in record.files))
             end = version.size_bytes if stop is None else min(stop, version.size_bytes)
-            download = await replication.files.open(name, version, min(start, end), end)
+            download = await replication.files.open(name, version, [(min(start, end), end)])
             try:
-                return version, b"".join([bytes(piece) async for piece in download.pieces()])
+                return version, b"".join([bytes(piece.data) async for piece in download.pieces()])
             finally:
                 download.close()
 
