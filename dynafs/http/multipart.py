@@ -1,24 +1,33 @@
 """POST /v1/files: forms with any number of files."""
 
-import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import Mapping
 from typing import Any
 
-from aiohttp import BodyPartReader, ClientConnectionError, MultipartReader, web
-from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp import web
 
-from dynafs.errors import BodyIncomplete, DynafsError, RequestInvalid
+from dynafs.errors import DynafsError, NameInvalid, RequestInvalid
 from dynafs.files import FileName
-from dynafs.http.asking import decoded, invite_body, query_of, quorum_of
+from dynafs.http.asking import CONTEXT_HEADER, body_of, context_of, decoded, query_of, quorum_of
+from dynafs.http.disposition import boundary_of
+from dynafs.http.fields import Headers, check_write_fields
 from dynafs.http.files import QUORUM_QUERY
-from dynafs.http.rendering import json_response, receipt_json
-from dynafs.http.upload_headers import content_type_of
+from dynafs.http.form import FilePart, Form
+from dynafs.http.pace import Pace
+from dynafs.http.rendering import META_PREFIX, json_response, receipt_json
+from dynafs.http.upload_headers import content_type_of, expected_digests, metadata_of
 from dynafs.replication.cluster import Replication
 from dynafs.replication.upload import UploadPlan
 
-READ_SIZE_BYTES = 128 << 10
-#: Plain form fields beside the files are read over; a form has few and small ones.
-FIELD_SIZE_BYTES_MAX = 64 << 10
+#: Headers that speak of one file, {lower case: name}. On the request of a form it would be unclear of which.
+_OF_ONE_FILE = {
+    name.lower(): name
+    for name in (
+        "Content-MD5", "Repr-Digest", "Content-Digest", "Digest", "X-Content-Blake3", "Content-Range", CONTEXT_HEADER,
+        "Content-Disposition", "Content-Language", "Expires",
+    )
+}  # fmt: skip
+#: Transfer encodings that leave the bytes as they are; others have no place in HTTP (RFC 7578 section 4.7).
+_PLAIN_ENCODINGS = ("binary", "8bit", "7bit", "identity")
 
 
 class MultipartRoutes:
@@ -26,22 +35,26 @@ class MultipartRoutes:
 
     def __init__(self, replication: Replication) -> None:
         self._replication = replication
-        self._limits = replication.settings.limits
-        self._stall_timeout_s = replication.settings.http.body_stall_timeout_s
+        self._settings = replication.settings.http
+        self._files_max = replication.settings.limits.multipart_files_max
 
     async def post(self, request: web.BaseRequest, rest: str, raw_query: str) -> web.StreamResponse:
         """Store every file of the form under the prefix, one after the other. Files stored before an error stay, and
         the error names them."""
         query = query_of(raw_query, QUORUM_QUERY)
-        if not request.content_type.startswith("multipart/"):
-            raise RequestInvalid("Content-Type", "use multipart/form-data here, or PUT to store one file")
+        boundary = boundary_of(request.headers.get("Content-Type", ""))
+        _check_request(request.headers)
         bucket, _, raw_prefix = rest.partition("/")
         prefix = decoded(raw_prefix, "path")
         if prefix and not prefix.endswith("/"):
             prefix += "/"
+        pace = Pace(request.remote or "", self._settings)
+        form = Form(boundary, body_of(request, pace), self._files_max)
         stored: list[dict[str, Any]] = []
         try:
-            await self._store_all(request, decoded(bucket, "bucket"), prefix, query, stored)
+            while (part := await form.next_file()) is not None:
+                name = FileName.parse(decoded(bucket, "bucket"), prefix + _path_of(part.filename))
+                stored.append(await self._store(name, part, form, query, pace))
         except DynafsError as error:
             error.evidence["stored"] = stored
             raise
@@ -49,67 +62,47 @@ class MultipartRoutes:
             raise RequestInvalid("body", "the form has no file: every file part needs a filename")
         return json_response({"files": stored}, 201)
 
-    async def _store_all(
-        self,
-        request: web.BaseRequest,
-        bucket: str,
-        prefix: str,
-        query: dict[str, str],
-        stored: list[dict[str, Any]],
-    ) -> None:
-        await invite_body(request)
-        try:
-            reader = await request.multipart()
-            while (part := await self._next_part(reader)) is not None:
-                if part.filename is None:
-                    await self._skip_field(part)
-                    continue
-                if len(stored) >= self._limits.multipart_files_max:
-                    raise RequestInvalid("body", f"at most {self._limits.multipart_files_max} files in one form")
-                stored.append(await self._store_one(part, FileName.parse(bucket, prefix + part.filename), query))
-        except DynafsError:
-            raise
-        except (ValueError, AssertionError, RuntimeError, LookupError) as error:
-            raise RequestInvalid("body", f"not valid multipart/form-data: {error}") from None
-        except (
-            ClientConnectionError,
-            HttpProcessingError,
-            web.RequestPayloadError,
-            ConnectionError,
-        ) as error:
-            raise BodyIncomplete(f"the form broke off: {error}") from None
-
-    async def _next_part(self, reader: MultipartReader) -> BodyPartReader | None:
-        async with asyncio.timeout(self._stall_timeout_s):
-            part = await reader.next()
-        if isinstance(part, MultipartReader):
-            raise RequestInvalid("body", "nested multipart is not supported")
-        return part
-
-    async def _skip_field(self, part: BodyPartReader) -> None:
-        size_bytes = 0
-        async for piece in self._pieces(part):
-            size_bytes += len(piece)
-            if size_bytes > FIELD_SIZE_BYTES_MAX:
-                raise RequestInvalid("body", f"a form field without a filename exceeds {FIELD_SIZE_BYTES_MAX} bytes")
-
-    async def _store_one(self, part: BodyPartReader, name: FileName, query: dict[str, str]) -> dict[str, Any]:
-        replication = self._replication
+    async def _store(
+        self, name: FileName, part: FilePart, form: Form, query: Mapping[str, str], pace: Pace
+    ) -> dict[str, Any]:
+        replication, headers = self._replication, part.headers
+        _check_part(headers)
         asked = quorum_of(query, replication.ring.n)
+        seen, expected, metadata = (
+            context_of(headers, replication.context_tokens, name),
+            expected_digests(headers),
+            metadata_of(headers),
+        )
         policy = await replication.buckets.find_or_make(name.bucket)
         plan = UploadPlan(
-            name, replication.buckets.quorum(policy, *asked, is_write=True), policy.chunk_size_bytes,
-            content_type=content_type_of(part.headers), keeps_both=policy.keeps_both,
+            name, replication.buckets.quorum(policy, *asked, is_write=True), policy.chunk_size_bytes, None,
+            content_type_of(headers), metadata, expected, policy.keeps_both, seen, pace,
         )  # fmt: skip
-        receipt = await replication.uploader.upload(plan, self._pieces(part))
+        receipt = await replication.uploader.upload(plan, form.pieces())
         return receipt_json(name, receipt)
 
-    async def _pieces(self, part: BodyPartReader) -> AsyncIterator[bytes]:
-        while not part.at_eof():
-            try:
-                async with asyncio.timeout(self._stall_timeout_s):
-                    piece = await part.read_chunk(READ_SIZE_BYTES)
-            except TimeoutError:
-                raise BodyIncomplete(f"the form sent nothing for {self._stall_timeout_s:g} s") from None
-            if piece:
-                yield bytes(piece)
+
+def _path_of(filename: str) -> str:
+    """Return a part's filename as a path below the prefix."""
+    if filename.endswith("/"):
+        raise NameInvalid("filename", "the name ends in '/'; name a file")
+    return filename.lstrip("/")
+
+
+def _check_request(headers: Headers) -> None:
+    """Refuse what would be dropped: a header that is about one file, on a form with any number of them. Cache-Control is
+    passed over: browsers send it of the request itself."""
+    for field in headers:
+        lower = field.lower()
+        name = f"{META_PREFIX}*" if lower.startswith(META_PREFIX.lower()) else _OF_ONE_FILE.get(lower)
+        if name is not None:
+            raise RequestInvalid(name, "is about one file; send it with that file's part of the form, or use PUT")
+    if headers.get("Content-Encoding", "identity").lower() != "identity":
+        raise RequestInvalid("Content-Encoding", "a form cannot be compressed as a whole; send it as it is")
+
+
+def _check_part(headers: Headers) -> None:
+    """Refuse what would change what a part's bytes mean and is not done."""
+    check_write_fields(headers)
+    if headers.get("Content-Transfer-Encoding", "binary").strip().lower() not in _PLAIN_ENCODINGS:
+        raise RequestInvalid("Content-Transfer-Encoding", f"use {' or '.join(_PLAIN_ENCODINGS)}: send the bytes as is")

@@ -12,6 +12,10 @@ from dynafs.http.pace import Pace
 from dynafs.sim.loop import run_virtually
 
 MIB = 1 << 20
+FORM_HEAD = (
+    b"POST /v1/files/d HTTP/1.1\r\nHost: localhost\r\nContent-Type: multipart/form-data; boundary=b\r\n"
+    b"Content-Length: 100000000\r\n\r\n--b\r\nContent-Disposition: form-data; name=f; filename=f\r\n\r\n"
+)
 
 
 async def open_from(address: str, port: int, data: bytes, limit: int = MIB):
@@ -37,8 +41,9 @@ async def wait_until(holds) -> None:
 @pytest.mark.parametrize(
     "head",
     [b"PUT /v1/files/d/x HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100000000\r\n\r\n",
+     FORM_HEAD,
      b"PUT /v1/buckets/d HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4000\r\n\r\n"],
-    ids=["PUT", "small body"],
+    ids=["PUT", "form", "small body"],
 )  # fmt: skip
 async def test_body_below_the_least_rate_is_refused(make_cluster, head: bytes) -> None:
     """Byte by byte, without ever falling silent: 408, the connection closes, and nothing is held."""
