@@ -156,7 +156,7 @@ class LimitSettings(Section, frozen=True):
     """What keeps memory and queues bounded. The four byte budgets add up to the most a node holds in flight."""
 
     upload_seat_bytes: Budget = 80 * MIB
-    """Chunk buffers being filled by clients, one per upload. Further uploads wait, then get 503."""
+    """Bytes of chunks that clients are sending. Uploads for which there is no room wait, then get 503."""
     upload_send_bytes: Budget = 40 * MIB
     """Chunks on their way from clients to owners."""
     download_bytes: Budget = 40 * MIB

@@ -84,8 +84,9 @@ class Pace:
     async def receive(self, read: Awaitable[bytes]) -> bytes:
         """Return what the client sends next. Raises BodyTooSlow, BodyIncomplete."""
         self.begin_wait()
+        patience_s = 0 if self.is_cut else min(self._stall_timeout_s, self._window_s - self._lag_s)
         try:
-            async with asyncio.timeout(min(self._stall_timeout_s, self._window_s - self._lag_s)) as self._timeout:
+            async with asyncio.timeout(patience_s) as self._timeout:
                 piece = await read
         except TimeoutError:
             raise self._error() from None

@@ -186,6 +186,11 @@ def test_only_time_that_the_client_is_waited_for_counts() -> None:
             await pace.receive(arrive(1, 50))
         with pytest.raises(BodyTooSlow):
             await pace.receive(arrive(2, 50))
+        cut = Pace("a", settings)
+        cut.cut()
+        with pytest.raises(BodyTooSlow):
+            await cut.receive(arrive(9, 100))
+        assert cut.waited_s() == 0
         with pytest.raises(BodyIncomplete):
             await Pace("a", HttpSettings(body_stall_timeout_s=5)).receive(arrive(6, 1))
 
