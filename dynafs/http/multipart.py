@@ -90,8 +90,8 @@ def _path_of(filename: str) -> str:
 
 
 def _check_request(headers: Headers) -> None:
-    """Refuse what would be dropped: a header that is about one file, on a form with any number of them. Cache-Control is
-    passed over: browsers send it of the request itself."""
+    """Refuse what would be dropped: a header that is about one file, on a form with any number of them. Cache-Control
+    is passed over: browsers send it about the request itself."""
     for field in headers:
         lower = field.lower()
         name = f"{META_PREFIX}*" if lower.startswith(META_PREFIX.lower()) else _OF_ONE_FILE.get(lower)
