@@ -8,6 +8,7 @@ from dynafs.config import TimeoutSettings, split_address
 from dynafs.errors import DynafsError, LocalProtocolError, RemoteProtocolError, ReplyTooLarge
 from dynafs.observe import metrics
 from dynafs.observe.events import get_logger
+from dynafs.observe.pace import EventPace
 from dynafs.peers.connection import FramedConnection
 from dynafs.ports import Answer, Clock, RequestHandler
 from dynafs.wire.error_reply import encode_error
@@ -138,7 +139,7 @@ class ListenerConnection(FramedConnection):
             log.error("peer.request_failed", peer=self.peer, error=repr(error), exc_info=error)
             sent = DynafsError("internal error")
         elif isinstance(sent, RemoteProtocolError):
-            log.warning("peer.misbehaved", peer=self.peer, address=self.address, reason=sent.message)
+            self._warn_of_peer(sent)
         self.send(FrameKind.ERROR, request_id, encode_error(sent))
 
     def set_reading(self, *, on: bool) -> None:
@@ -152,14 +153,23 @@ class ListenerConnection(FramedConnection):
     def on_violation(self, error: DynafsError) -> None:
         """Turn the caller away, or cut a proved peer off; one log event either way."""
         if self.is_proved:
-            log.warning("peer.misbehaved", peer=self.peer, address=self.address, reason=error.message)
+            self._warn_of_peer(error)
             self.abort()
         else:
             self._refuse(error.message)
 
+    def _warn_of_peer(self, error: DynafsError) -> None:
+        suppressed = self._listener.misbehaviour_pace.admit(self.peer, self._loop.time())
+        if suppressed is not None:
+            log.warning(
+                "peer.misbehaved", peer=self.peer, address=self.address, reason=error.message, suppressed=suppressed
+            )
+
     def _refuse(self, reason: str) -> None:
         metrics.peers_refused.inc()
-        log.warning("peer.refused", address=self.address, reason=reason)
+        suppressed = self._listener.refusal_pace.admit(self.address.rpartition(":")[0], self._loop.time())
+        if suppressed is not None:
+            log.warning("peer.refused", address=self.address, reason=reason, suppressed=suppressed)
         self.send_handshake([Refusal(reason)])
         self.close()
 
@@ -189,6 +199,8 @@ class PeerListener:
         self._me, self._secret, self._clock = me, secret, clock
         self.timeouts, self.handler, self.on_peer_seen = timeouts, handler, on_peer_seen
         self.gate = ReceiveGate(receive_bytes_max)
+        #: what strangers, and peers that break the protocol, may cause in the log
+        self.refusal_pace, self.misbehaviour_pace = EventPace(), EventPace()
         self.connections: set[ListenerConnection] = set()
         self._server: asyncio.Server | None = None
 

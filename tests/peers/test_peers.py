@@ -81,13 +81,28 @@ async def test_silent_stranger_is_cut_off(pair: Pair, events: list[dict]) -> Non
     opening = encode_frame(
         FrameKind.HELLO, 0, encode_handshake(Hello(WIRE_VERSION, "c", "a", "control", b"ring", nonce))
     )
+    events.clear()
     for data in (b"", opening[:10], opening):
-        events.clear()
         reader, writer = await asyncio.open_connection("127.0.0.1", pair.port)
         writer.write(data)
         await asyncio.wait_for(reader.read(), 3)
         writer.close()
-        assert [event["event"] for event in events] == ["peer.refused"]
+    assert {event["event"] for event in events} == {"peer.refused"}
+
+
+async def test_strangers_cannot_fill_the_log(pair: Pair, events: list[dict]) -> None:
+    """One line a second for an address, with a count of what it leaves out."""
+    events.clear()
+    began_s = asyncio.get_running_loop().time()
+    for _ in range(40):
+        reader, writer = await asyncio.open_connection("127.0.0.1", pair.port)
+        writer.write(b"nonsense" * 10)
+        await asyncio.wait_for(reader.read(), 2)
+        writer.close()
+    took_s = asyncio.get_running_loop().time() - began_s
+    refused = [event for event in events if event["event"] == "peer.refused"]
+    assert 1 <= len(refused) <= 1 + took_s
+    assert sum(event["suppressed"] for event in refused) <= 40 - len(refused)
 
 
 def is_connected(pair: Pair, events: list[dict]) -> bool:
