@@ -100,7 +100,6 @@ def test_every_event_is_in_the_catalogue_and_every_listed_one_is_used() -> None:
 
 #: Settings that nothing outside of config reads, each with why. One that is read by now must leave this list.
 UNREAD = {
-    "connections_max": "not enforced yet",
     "insecure": "config refuses a public address without it; there is nothing left to decide",
 }
 

@@ -161,7 +161,7 @@ class Outflow(Pace):
     def cut(self) -> None:
         """Give the client up: it takes too little."""
         if not self.is_cut:
-            self.is_cut = True
+            super().cut()
             self._abort("client_stalled")
 
     def _abort(self, code: str) -> None:

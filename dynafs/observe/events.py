@@ -44,7 +44,7 @@ CATALOGUE = {
     "bucket.made": "the first PUT made a bucket",
     "peer.connected": "a proved connection to a peer stands",
     "peer.disconnected": "the last connection to a peer ended",
-    "peer.refused": "a caller was turned away: wrong secret, cluster, ring, or bytes that are no frames (paced by address)",
+    "peer.refused": "a caller was turned away: wrong secret, cluster or ring, or no frames (paced by address)",
     "peer.misbehaved": "a proved peer broke the protocol: its request was refused, or it was cut off (paced by peer)",
     "peer.request_failed": "a peer's request met a bug of ours",
     "task.failed": "work that is not waited for met a bug of ours; it begins again after a pause",
