@@ -77,6 +77,8 @@ class Record(VersionSet[Version]):
     @property
     def files(self) -> tuple[Version, ...]:
         """The versions that have contents, the latest of each contents: more than one are siblings."""
+        if len(self.versions) == 1:
+            return self.versions if self.versions[0].is_file else ()
         different: dict[object, Version] = {}
         for version in self.versions:
             if version.is_file:

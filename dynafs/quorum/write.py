@@ -52,6 +52,11 @@ class QuorumWrite:
     @property
     def verdict(self) -> Verdict:
         """MET at w acks of every set, LOST as soon as those still waiting cannot make up w of one."""
+        if len(self._sets) == 1:
+            # Nearly always no ring changes, and every target belongs to the one set.
+            if len(self.acked) >= self.w:
+                return Verdict.MET
+            return Verdict.LOST if len(self.acked) + len(self._waiting) < self.w else Verdict.PENDING
         is_met = True
         for owners in self._sets:
             acked = sum(node in owners for node in self.acked)

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 
 from dynafs.errors import ChunkMismatch, ChunkUnavailable, DynafsError, WriteQuorumLost
 from dynafs.observe import metrics
@@ -89,7 +90,7 @@ class ChunkKeeper:
         if policy.is_available:
             return sloppy_run(self._reach, chunk_id, request, body, policy.w, on_settled)
         reach, fold = self._reach, QuorumWrite(policy.w, *view.writers(chunk_id))
-        run = WriteRun(reach, request, body, fold, fallbacks=view.fallbacks(chunk_id), on_settled=on_settled)
+        run = WriteRun(reach, request, body, fold, fallbacks=partial(view.fallbacks, chunk_id), on_settled=on_settled)
         for node in fold.waiting:
             if node == reach.me:
                 run.follow(node, self._put_here(request, body))

@@ -3,6 +3,7 @@
 import asyncio
 from collections import OrderedDict
 from collections.abc import Awaitable, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import msgspec
@@ -134,7 +135,7 @@ class Committer:
         async def store(view: RingView) -> Receipt:
             fold = QuorumWrite(policy.w, *view.writers(place))
             request = StoreRecord(key, ring_version=view.version)
-            return _receipt(version, await store_at(self._reach, request, data, fold, view.fallbacks(place)))
+            return _receipt(version, await store_at(self._reach, request, data, fold, partial(view.fallbacks, place)))
 
         receipt = await self._reach.in_view(store)
         self._throttle.add("write", self._reach.loop.time() - started_s)

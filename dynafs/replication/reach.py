@@ -6,6 +6,7 @@ from typing import TypeVar
 
 from dynafs.errors import DynafsError, PeerRefused, QuorumError, RingOutdated
 from dynafs.ports import Answer, Body, Membership, Peers, RequestHandler
+from dynafs.replication.deadlines import Deadlines
 from dynafs.replication.latency import PeerSpeeds
 from dynafs.ring import Ring
 from dynafs.ring.view import RingView
@@ -13,6 +14,10 @@ from dynafs.wire.messages import ReadRecord, RecordReply, Request
 
 T = TypeVar("T")
 
+#: How long an order in which to read is believed; peers come and go, and slow down, less often than clients read.
+ORDER_BELIEVED_S = 0.02
+#: Orders remembered: a ring has at most as many sets of owners as it has partitions.
+ORDERS_MAX = 10_000
 #: States of the ring that one operation follows.
 VIEWS_MAX = 4
 
@@ -35,7 +40,10 @@ class Reach:
         self.me, self.view, self.membership, self.timeout_s = me, view, membership, timeout_s
         self._peers, self._handle_locally = peers, handle_locally
         self.loop = asyncio.get_running_loop()
+        self.deadlines = Deadlines(self.loop, timeout_s)
         self.speeds = PeerSpeeds(self.loop.time)
+        #: {nodes: (until when the order is believed, the order)}
+        self._orders: dict[tuple[str, ...], tuple[float, list[str]]] = {}
         #: set by the composition root: learns the ring from nodes that know more of it
         self.catch_up: Callable[[Sequence[str]], Awaitable[int]] | None = None
 
@@ -55,7 +63,14 @@ class Reach:
 
     def in_reading_order(self, nodes: Sequence[str]) -> list[str]:
         """Return nodes in the order in which a read should ask them: nearest first, slow ones last."""
-        return self.speeds.slow_last(self.membership.nearest_first(nodes))
+        now_s, nodes = self.loop.time(), tuple(nodes)
+        believed_s, order = self._orders.get(nodes, (-1.0, []))
+        if believed_s <= now_s:
+            order = self.speeds.slow_last(self.membership.nearest_first(nodes))
+            if len(self._orders) >= ORDERS_MAX:
+                self._orders.clear()
+            self._orders[nodes] = (now_s + ORDER_BELIEVED_S, order)
+        return order.copy()
 
     def owners(self, hash_bytes: bytes) -> tuple[str, ...]:
         """Return who should hold what is under a key's hash or a chunk's id, first choice first."""

@@ -13,6 +13,7 @@ from dynafs.observe.events import get_logger
 from dynafs.ports import Answer
 from dynafs.quorum import QuorumPolicy, QuorumRead, QuorumWrite, Verdict
 from dynafs.quorum.read import RepairPlan
+from dynafs.replication.agreement import may_agree, read_agreed
 from dynafs.replication.background import Background
 from dynafs.replication.latency import LatencyTracker
 from dynafs.replication.reach import Reach, failure_code
@@ -159,15 +160,28 @@ class RecordReader:
 
         An available read returns what R nodes that are up know of, and repairs afterwards.
         """
-        return await self._reach.in_view(partial(self._read_in, key, policy))
+        began_s, hedge_s = self._reach.loop.time(), self._latency.hedge_s
+        if may_agree(self._reach, policy):
+            record = await read_agreed(self._reach, key, policy, hedge_s)
+            if record is not None:
+                self._note_time(began_s)
+                return record
+            # An owner is late or behind: the general read asks a further one at once.
+            hedge_s = 0.0
+        return await self._reach.in_view(partial(self._read_in, key, policy, began_s, hedge_s))
 
-    async def _read_in(self, key: bytes, policy: QuorumPolicy, view: RingView) -> Record:
-        started = self._reach.loop.time()
-        run = _ReadRun(self._reach, key, policy, view, self._latency.hedge_s, whole=True)
-        fold = await run.run()
-        took_s = self._reach.loop.time() - started
+    def _note_time(self, began_s: float) -> None:
+        took_s = self._reach.loop.time() - began_s
         self._latency.add(took_s)
         self._throttle.add("read", took_s)
+
+    async def _read_in(
+        self, key: bytes, policy: QuorumPolicy, began_s: float, hedge_s: float, view: RingView
+    ) -> Record:
+        """began_s: loop time at which the client's read began. hedge_s: after which a further owner is asked."""
+        run = _ReadRun(self._reach, key, policy, view, hedge_s, whole=True)
+        fold = await run.run()
+        self._note_time(began_s)
         while wanted := fold.wanted_records():
             await self._fetch_whole(fold, key, wanted)
             if fold.verdict is not Verdict.MET:

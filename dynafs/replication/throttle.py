@@ -71,7 +71,10 @@ class Throttle:
     def add(self, kind: str, latency_s: float) -> None:
         """Take one request of a client into account. kind: requests of one kind take about equally long."""
         now_s = self._monotonic_s()
-        self._kinds.setdefault(kind, _Kind()).recent.append((now_s, latency_s))
+        known = self._kinds.get(kind)
+        if known is None:
+            known = self._kinds[kind] = _Kind()
+        known.recent.append((now_s, latency_s))
         self._judge(now_s)
 
     def share(self) -> float:

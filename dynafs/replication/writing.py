@@ -1,8 +1,7 @@
 """One write at a quorum of owners, with fallbacks that stand in for those that cannot take it."""
 
 import asyncio
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 import msgspec
@@ -34,20 +33,22 @@ class WriteRun:
         body: Body,
         fold: QuorumWrite,
         *,
-        fallbacks: Sequence[str] = (),
+        fallbacks: Callable[[], Sequence[str]] = tuple,
         is_sloppy: bool = False,
         on_settled: Callable[[], None] | None = None,
     ) -> None:
-        """on_settled is called exactly once, when nobody uses `body` for this any more."""
+        """fallbacks: returns the nodes that may stand in; called when the first owner fails. on_settled is called
+        exactly once, when `body` is not used for this any more."""
         self.fold = fold
         self._reach, self._request, self._body, self._on_settled = reach, request, body, on_settled
-        self._fallbacks, self._is_sloppy = deque(fallbacks), is_sloppy
+        self._fallbacks, self._is_sloppy = _lazily(fallbacks), is_sloppy
         #: {stand-in: owner}
         self._owner_of: dict[str, str] = {}
         self.decided: asyncio.Future[None] = reach.loop.create_future()
-        self._timer = reach.loop.call_later(reach.timeout_s, self._expire)
         self._open: dict[str, None] = {}
         self._hints_open = 0
+        self.is_settled = False
+        reach.deadlines.add(self)
 
     def send(self, node: str, hint_for: str = "") -> None:
         """Send the write to an owner, or to who stands in for one and counts."""
@@ -92,8 +93,7 @@ class WriteRun:
             self._stand_in_for(self._owner_of.get(node, node))
 
     def _stand_in_for(self, owner: str) -> None:
-        while self._fallbacks:
-            node = self._fallbacks.popleft()
+        for node in self._fallbacks:
             if not self._reach.is_up(node):
                 continue
             if self._is_sloppy:
@@ -110,7 +110,8 @@ class WriteRun:
             self._stand_in_for(owner)
         self._check()
 
-    def _expire(self) -> None:
+    def expire(self) -> None:
+        """Count every owner that has not answered by now as failed."""
         late, self._open = self._open, {}
         for node in late:
             self._fail(node, PeerTimeout.code)
@@ -120,14 +121,22 @@ class WriteRun:
         if not self.decided.done() and self.fold.verdict is not Verdict.PENDING:
             self.decided.set_result(None)
         if self.fold.is_settled and not self._hints_open:
-            self._timer.cancel()
+            self.is_settled, self._body = True, b""
             if self._on_settled is not None:
                 settled, self._on_settled = self._on_settled, None
                 settled()
 
 
+def _lazily(nodes: Callable[[], Sequence[str]]) -> Iterator[str]:
+    yield from nodes()
+
+
 async def store_at(
-    reach: Reach, request: StoreRecord, body: Body, fold: QuorumWrite, fallbacks: Sequence[str] = ()
+    reach: Reach,
+    request: StoreRecord,
+    body: Body,
+    fold: QuorumWrite,
+    fallbacks: Callable[[], Sequence[str]] = tuple,
 ) -> QuorumWrite:
     """Send one record to all that a fold waits for and return it at its verdict, MET or LOST; stragglers go on in the
     background."""
@@ -148,7 +157,10 @@ def sloppy_run(
     """Send one write to n nodes that are up, owners first; stand-ins count. Return what waits for W of them."""
     standing = reach.standing(place)
     chosen = [node for node, _ in standing]
-    spare = [node for node in reach.fallbacks(place) if node not in chosen]
+
+    def spare() -> list[str]:
+        return [node for node in reach.fallbacks(place) if node not in chosen]
+
     run = WriteRun(reach, request, body, QuorumWrite(w, chosen), fallbacks=spare, is_sloppy=True, on_settled=on_settled)
     for node, owner in standing:
         run.send(node, owner)

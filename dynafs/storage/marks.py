@@ -33,6 +33,8 @@ class DiskMarks:
         self._asked_s = float("-inf")
         self._total_bytes = self._free_bytes = 1
         self._level = ""
+        #: while more than this is free, the level stays as it is
+        self._enough_bytes = float("inf")
 
     def add(self, size_bytes: int) -> None:
         """Something was written."""
@@ -42,6 +44,8 @@ class DiskMarks:
     def level(self) -> str:
         """The highest mark that is reached: "soft", "hard" or "reserve", empty below all."""
         now_s = self._loop.time()
+        if self._free_bytes > self._enough_bytes and now_s - self._asked_s <= BELIEVED_S:
+            return self._level
         if now_s - self._asked_s > BELIEVED_S:
             self._asked_s = now_s
             self._total_bytes, self._free_bytes = self._disk.room_bytes()
@@ -49,6 +53,8 @@ class DiskMarks:
             metrics.disk_bytes.labels("free").set(self._free_bytes)
         used = 1 - self._free_bytes / self._total_bytes
         level = next((mark for mark, share in reversed(self._marks.items()) if used >= share), "")
+        next_share = min((share for share in self._marks.values() if used < share), default=0.0)
+        self._enough_bytes = (1 - next_share) * self._total_bytes
         if level != self._level:
             if self._marks.get(level, 0.0) > self._marks.get(self._level, 0.0):
                 log.warning("disk.filled", mark=level, free_bytes=self._free_bytes)
