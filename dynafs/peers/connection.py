@@ -11,8 +11,8 @@ from dynafs.wire.handshake import HandshakeMessage, decode_handshake, encode_han
 
 log = get_logger()
 
-#: Bodies up to this are sent in one piece with their header; copying them is cheaper than a second buffer.
-JOINED_BODY_SIZE_BYTES = 16 << 10
+#: Up to so much is sent in one piece; copying it is cheaper than further buffers.
+JOINED_SIZE_BYTES = 64 << 10
 #: Unsent bytes above which `pause_writing` is called.
 WRITE_BUFFER_SIZE_BYTES = 4 << 20
 
@@ -28,6 +28,8 @@ class FramedConnection(asyncio.BufferedProtocol):
         #: loop time of the last received byte
         self.heard_at = self._loop.time()
         self.is_proved = False
+        #: frames of this round of the event loop; they go out together at its end, in one system call
+        self._corked: list[Body] = []
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the transport."""
@@ -90,11 +92,23 @@ class FramedConnection(asyncio.BufferedProtocol):
         if self._transport is None or self._transport.is_closing():
             return
         header = encode_frame(kind, request_id, head, len(body))
-        if len(body) <= JOINED_BODY_SIZE_BYTES:
-            self._transport.write(header + body)
+        if not self._corked:
+            self._loop.call_soon(self._uncork)
+        self._corked.append(header)
+        if body:
+            self._corked.append(body)
+
+    def _uncork(self) -> None:
+        """Write what was corked."""
+        corked, self._corked = self._corked, []
+        if not corked or self._transport is None or self._transport.is_closing():
+            return
+        if len(corked) == 1:
+            self._transport.write(corked[0])
+        elif sum(map(len, corked)) <= JOINED_SIZE_BYTES:
+            self._transport.write(b"".join(corked))
         else:
-            self._transport.write(header)
-            self._transport.write(body)
+            self._transport.writelines(corked)
 
     def send_handshake(self, messages: list[HandshakeMessage]) -> None:
         """Send messages of the handshake."""
@@ -108,6 +122,7 @@ class FramedConnection(asyncio.BufferedProtocol):
 
     def close(self) -> None:
         """Close after sending what is queued."""
+        self._uncork()
         if self._transport is not None:
             self._transport.close()
 

@@ -47,6 +47,9 @@ class FrameKind(IntEnum):
     PONG = 7
 
 
+_KINDS = {kind.value: kind for kind in FrameKind}
+
+
 class Frame(NamedTuple):
     """One frame. body: bytes-like; a frame's own memory, safe to keep."""
 
@@ -68,7 +71,7 @@ class FrameDecoder:
     """Cuts a byte stream into frames, whatever its slicing. Raises RemoteProtocolError once; then it is spent."""
 
     __slots__ = (
-        "_body", "_body_filled", "_buffer", "_end", "_pending", "_start", "_view", "body_size_bytes_max",
+        "_body", "_body_filled", "_buffer", "_end", "_head", "_pending", "_start", "_view", "body_size_bytes_max",
         "head_size_bytes_max",
     )  # fmt: skip
 
@@ -81,6 +84,8 @@ class FrameDecoder:
         self._body: bytearray | None = None
         self._body_filled = 0
         self._pending: tuple[FrameKind, int, bytes] | None = None
+        #: of the frame in the shared buffer, once it was checked, while its body is not whole
+        self._head: bytes | None = None
 
     def allow_full_frames(self) -> None:
         """Lift the limits of the handshake: the peer has proved itself."""
@@ -145,24 +150,23 @@ class FrameDecoder:
         head_end = self._start + HEADER_SIZE_BYTES + head_size
         if head_end > self._end:
             return None
-        head = self._checked_head(head_end)
-        direct = body_size > DIRECT_BODY_SIZE_BYTES
-        if not direct and head_end + body_size > self._end:
-            return None
-        try:
-            self._pending = (FrameKind(kind), request_id, head)
-        except ValueError:
-            raise RemoteProtocolError(f"unknown frame kind {kind}") from None
-        if direct:
+        head = self._head or self._checked_head(head_end)
+        if (known := _KINDS.get(kind)) is None:
+            raise RemoteProtocolError(f"unknown frame kind {kind}")
+        if body_size > DIRECT_BODY_SIZE_BYTES:
+            self._pending = (known, request_id, head)
             return self._begin_body(head_end, body_size)
-        self._start = head_end + body_size
-        return self._finish(bytes(self._view[head_end : self._start]))
+        if head_end + body_size > self._end:
+            self._head = head
+            return None
+        self._head, self._start = None, head_end + body_size
+        return Frame(known, request_id, head, bytes(self._view[head_end : self._start]) if body_size else b"")
 
     def _checked_head(self, head_end: int) -> bytes:
         start = self._start
         head = bytes(self._view[start + HEADER_SIZE_BYTES : head_end])
         (expected,) = _CRC.unpack_from(self._buffer, start + _PREFIX.size)
-        if crc32c(head, crc32c(bytes(self._view[start : start + _PREFIX.size]))) != expected:
+        if crc32c(head, crc32c(self._view[start : start + _PREFIX.size])) != expected:
             raise RemoteProtocolError("a frame header fails its checksum")
         return head
 
