@@ -2,6 +2,7 @@
 
 import asyncio
 import ctypes
+import gc
 import os
 import socket
 import time
@@ -271,6 +272,14 @@ def keep_freed_memory() -> None:
         return  # Not glibc: slower, but right.
 
 
+def tame_garbage_collector() -> None:
+    """Leave what a started node consists of out of every collection, and collect less often: requests make few cycles,
+    and looking for them took a tenth of a small read's time."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 50)
+
+
 async def serve(settings: Settings, stopped: asyncio.Event) -> bool:
     """Run a node until `stopped` is set, or an operator wants it started again; return whether that was it."""
     asyncio.get_running_loop().set_exception_handler(log_bug)
@@ -285,6 +294,7 @@ async def serve(settings: Settings, stopped: asyncio.Event) -> bool:
             await asyncio.gather(starting, return_exceptions=True)
             return False
         await starting
+        tame_garbage_collector()
         node.replication.maintenance.restart = restarted.set
         await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
         if restarted.is_set():
