@@ -186,6 +186,12 @@ class _TimedFile:
         self._disk.pass_time(self._disk.conditions.sync_s)
         self._file.sync()
 
+    def lay_out(self, offset: int, size_bytes: int) -> None:
+        """A platter has no blocks to find."""
+
+    def give_back(self, size_bytes: int) -> None:
+        """Nothing was laid out."""
+
     def read_into(self, room: memoryview, offset: int, *, cached_only: bool = False) -> int:
         if cached_only and self._disk.rng.random() > self._disk.conditions.cached:
             raise BlockingIOError

@@ -35,6 +35,15 @@ class SegmentFile(Protocol):
         """Write at an offset, like pwritev; return how many bytes were taken. Not durable before `sync`."""
         ...
 
+    def lay_out(self, offset: int, size_bytes: int) -> None:
+        """Have the medium find room behind an offset before it is written to; the file becomes no larger. Where that
+        cannot be had, nothing happens."""
+        ...
+
+    def give_back(self, size_bytes: int) -> None:
+        """Free what was laid out behind the first `size_bytes`, which are all that was written."""
+        ...
+
     def sync(self) -> None:
         """Make everything written durable."""
         ...

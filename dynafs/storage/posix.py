@@ -1,6 +1,7 @@
 """The real disk: files of the operating system, RocksDB, threads."""
 
 import asyncio
+import ctypes
 import os
 import threading
 import time
@@ -15,10 +16,24 @@ from dynafs.storage.index import RocksIndex
 
 T = TypeVar("T")
 
+#: fallocate(2): leave the file's size as it is.
+FALLOC_FL_KEEP_SIZE = 1
 #: Linux's limit of buffers in one vectored write (IOV_MAX).
 VECTOR_LENGTH_MAX = 1024
 #: Threads for reads that miss the page cache and for listings.
 READER_THREADS = 4
+
+
+def _find_fallocate() -> Callable[..., int] | None:
+    """Return fallocate(2) of the C library: Python has no call that leaves a file's size as it is."""
+    try:
+        found: Callable[..., int] = ctypes.CDLL(None).fallocate
+    except (OSError, AttributeError):
+        return None
+    return found
+
+
+_fallocate = _find_fallocate()
 
 
 class PosixFile:
@@ -33,6 +48,16 @@ class PosixFile:
     def write(self, buffers: Sequence[memoryview], offset: int) -> int:
         """Write at an offset; return how many bytes were taken."""
         return os.pwritev(self._fd, buffers[:VECTOR_LENGTH_MAX], offset)
+
+    def lay_out(self, offset: int, size_bytes: int) -> None:
+        """Reserve blocks behind an offset; file systems that cannot are left alone."""
+        if _fallocate is not None:
+            _fallocate(self._fd, FALLOC_FL_KEEP_SIZE, ctypes.c_int64(offset), ctypes.c_int64(size_bytes))
+
+    def give_back(self, size_bytes: int) -> None:
+        """Free the blocks behind what was written."""
+        if self._fd >= 0:
+            os.ftruncate(self._fd, size_bytes)
 
     def sync(self) -> None:
         """Make everything written durable."""
