@@ -60,7 +60,7 @@ async def take_census(
     before = (await client.job("census"))["runs"]
     await client.act_on_job("census", "start", **({"deep": "true"} if deep else {}))
     while (status := await client.job("census"))["runs"] == before:
-        if status["state"] in ("idle", "failed") and status["last_error"]:
+        if status["state"] == "idle" and status["last_error"]:
             raise CensusFailed(status["last_error"])
         on_progress(status["items"])
         await asyncio.sleep(LOOK_S)

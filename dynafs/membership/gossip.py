@@ -11,7 +11,6 @@ import logging
 import socket
 from collections.abc import Callable
 from contextlib import suppress
-from functools import partial
 from typing import NamedTuple
 
 import kinship
@@ -19,7 +18,6 @@ import msgspec
 
 from dynafs.config import joined, split_address
 from dynafs.errors import GossipFailed
-from dynafs.observe.bugs import go_on
 from dynafs.observe.events import get_logger
 from dynafs.ring.names import excerpt, is_address, is_label, is_node_name
 
@@ -101,7 +99,7 @@ class Gossip:
         except (kinship.KinshipError, OSError) as error:
             raise GossipFailed(f"cannot gossip at {host} port {port}: {error}") from error
         self._gossip = gossip
-        self._listening = asyncio.create_task(go_on("gossip", partial(self._listen, events)))
+        self._listening = asyncio.create_task(self._listen(events))
 
     @property
     def port(self) -> int:

@@ -7,13 +7,11 @@ it gossips. Names are resolved again at every try, for containers change their a
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from functools import partial
 
 import msgspec
 
 from dynafs.errors import DynafsError, RemoteProtocolError
 from dynafs.membership.gossip import Gossip
-from dynafs.observe.bugs import go_on
 from dynafs.observe.events import get_logger
 from dynafs.ports import Answer
 from dynafs.ring import PARTITION_COUNT_MAX
@@ -102,10 +100,9 @@ class Introducer:
 
     def start(self, seeds: Sequence[str], ask_at: AskAt, on_addresses: Callable[[Mapping[str, str]], None]) -> None:
         """Begin to meet. on_addresses: told where a seed says that its peers are."""
-        self._tasks.append(asyncio.create_task(go_on("meeting peers", self._meet_peers)))
+        self._tasks.append(asyncio.create_task(self._meet_peers()))
         if seeds:
-            meet = partial(self._meet_seeds, seeds, ask_at, on_addresses)
-            self._tasks.append(asyncio.create_task(go_on("meeting seeds", meet)))
+            self._tasks.append(asyncio.create_task(self._meet_seeds(seeds, ask_at, on_addresses)))
 
     async def _meet_peers(self) -> None:
         while True:

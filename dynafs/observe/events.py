@@ -47,7 +47,6 @@ CATALOGUE = {
     "peer.refused": "a caller was turned away: wrong secret, cluster or ring, or no frames (paced by address)",
     "peer.misbehaved": "a proved peer broke the protocol: its request was refused, or it was cut off (paced by peer)",
     "peer.request_failed": "a peer's request met a bug of ours",
-    "task.failed": "work that is not waited for met a bug of ours; it begins again after a pause",
     "peer.reply_dropped": "an answer to a peer was too large to send; the peer got an error instead",
     "peer.connection_failed": "a connection to a peer met a bug of ours and was closed",
     "record.repaired": "a read brought stale owners up to date",

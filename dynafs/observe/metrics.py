@@ -30,7 +30,6 @@ tombstones_reaped = Counter("dynafs_tombstones_reaped", "Deletes that every owne
 peers_up = Gauge("dynafs_peers_up", "Peers with a standing connection", registry=REGISTRY)
 peers_refused = Counter("dynafs_peers_refused", "Connections turned away", registry=REGISTRY)
 bytes_in_flight = Gauge("dynafs_bytes_in_flight", "Bytes held by a budget", ["budget"], registry=REGISTRY)
-bugs = Counter("dynafs_bugs", "Bugs met in work that is not waited for", ["what"], registry=REGISTRY)
 disk_bytes = Gauge("dynafs_disk_bytes", "The data directory's file system", ["what"], registry=REGISTRY)
 commits = Counter("dynafs_commits", "Group commits", ["lane"], registry=REGISTRY)
 commit_writes = Counter("dynafs_commit_writes", "Writes covered by group commits", ["lane"], registry=REGISTRY)

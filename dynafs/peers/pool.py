@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from dynafs.config import TimeoutSettings, split_address
 from dynafs.errors import DynafsError, PeerError, PeerUnreachable
 from dynafs.observe import metrics
-from dynafs.observe.bugs import go_on
 from dynafs.observe.events import get_logger
 from dynafs.peers.caller import CallerConnection
 from dynafs.ports import Answer, Body, Clock
@@ -29,9 +28,7 @@ class _Lane:
         self.connection: CallerConnection | None = None
         self.problem = "not connected yet"
         self._hurry = asyncio.Event()
-        self._task = asyncio.create_task(
-            go_on(f"connecting to {node}", self._keep_connected), name=f"peer-{node}-{lane}"
-        )
+        self._task = asyncio.create_task(self._keep_connected(), name=f"peer-{node}-{lane}")
 
     @property
     def is_ready(self) -> bool:

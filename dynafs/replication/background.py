@@ -4,9 +4,6 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any
 
-from dynafs.errors import DynafsError
-from dynafs.observe.bugs import report_bug
-
 
 class Background:
     """A handful of tasks at once; what is more than that is left to whoever notices next."""
@@ -29,13 +26,7 @@ class Background:
         """Begin something; the caller has looked whether there is room."""
         task = asyncio.create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._on_done)
-
-    def _on_done(self, task: "asyncio.Task[None]") -> None:
-        self._tasks.discard(task)
-        error = None if task.cancelled() else task.exception()
-        if isinstance(error, Exception) and not isinstance(error, DynafsError):
-            report_bug("background work", error)
+        task.add_done_callback(self._tasks.discard)
 
     async def close(self) -> None:
         """Wait for what is under way."""

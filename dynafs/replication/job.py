@@ -8,12 +8,9 @@ from collections.abc import Awaitable, Callable
 import msgspec
 
 from dynafs.errors import DynafsError
-from dynafs.observe.bugs import go_on, report_bug
 from dynafs.ports import Clock
 from dynafs.replication.throttle import Throttle
 
-#: Pauses before a run that met a bug is tried again: the first, doubled up to the longest.
-FAILED_PAUSE_S_MIN, FAILED_PAUSE_S_MAX = 2.0, 600.0
 #: How long bytes are counted for one figure of a job's rate.
 RATE_WINDOW_S = 2.0
 #: Longest pause for the sake of clients.
@@ -23,8 +20,7 @@ ASKED_FOR_SHARE_MIN = 0.5
 
 
 class JobStatus(msgspec.Struct):
-    """What operators see. state: "idle", "starting", "busy", "paused", or "failed" when the last run met a bug of ours;
-    it is tried again. last_error: of the present run, or of the last one. Counts are since the node started.
+    """What operators see. state: "idle", "starting", "busy" or "paused". Counts are since the node started.
 
     bytes_per_s: moved at present. bytes_per_s_max: the pace it may have, None for a job that moves no contents.
     """
@@ -33,7 +29,6 @@ class JobStatus(msgspec.Struct):
     state: str = "idle"
     is_paused: bool = False
     runs: int = 0
-    failures: int = 0
     items: int = 0
     mended: int = 0
     queued: int = 0
@@ -60,7 +55,6 @@ class Job:
         self._limit_bytes_per_s: int | None = None
         #: whether somebody waits for the present run, or the next one
         self.is_asked_for = False
-        self._failed_pause_s = FAILED_PAUSE_S_MIN
         #: when the present piece of work began
         self._stepped_s = clock.monotonic_s()
         #: bytes moved in the present window, and when it began
@@ -70,7 +64,7 @@ class Job:
 
     def start(self) -> None:
         """Begin to run now and then."""
-        self._task = asyncio.create_task(go_on(f"job {self.status.name}", self._run))
+        self._task = asyncio.create_task(self._run())
 
     async def close(self) -> None:
         """Stop, between two steps."""
@@ -153,41 +147,21 @@ class Job:
             wait_s = max(self._next_s - self._clock.monotonic_s(), 0.0)
             await self._wait_news(None if math.isinf(wait_s) else wait_s)
             if self.status.is_paused or self._clock.monotonic_s() < self._next_s:
+                self.status.state = "paused" if self.status.is_paused else "idle"
                 if self.status.is_paused:
-                    self.status.state = "paused"
                     await self._wait_news(None)
-                elif self.status.state != "failed":
-                    self.status.state = "idle"
                 continue
-            await self._run_once()
-
-    async def _run_once(self) -> None:
-        self.status.state, self.status.last_error, self._next_s = "busy", "", math.inf
-        self._stepped_s = self._moved_since_s = self._clock.monotonic_s()
-        self._moved_bytes = 0
-        state, due_s = "idle", self._due_s()
-        try:
-            await self._work(self)
-            self.status.runs += 1
-            self._failed_pause_s = FAILED_PAUSE_S_MIN
-        except DynafsError as error:
-            self.note(error)
-        except Exception as error:  # noqa: BLE001  reported; the job goes on
-            state, due_s = "failed", min(due_s, self._note_bug(error))
-        self.status.state, self.status.bytes_per_s, self.is_asked_for = state, 0, False
-        # A job that was hurried meanwhile has another run to do.
-        self._next_s = min(self._next_s, due_s)
-
-    def _note_bug(self, error: Exception) -> float:
-        """Report a bug of ours in the job's work; return when to try again, never for a job that runs when asked to."""
-        self.status.failures += 1
-        self.status.last_error = f"internal error: {error!r}"
-        report_bug(f"job {self.status.name}", error)
-        if self._interval_s is None:
-            return math.inf
-        pause_s = self.jittered(self._failed_pause_s)
-        self._failed_pause_s = min(2 * self._failed_pause_s, FAILED_PAUSE_S_MAX)
-        return self._clock.monotonic_s() + pause_s
+            self.status.state, self._next_s = "busy", math.inf
+            self._stepped_s = self._moved_since_s = self._clock.monotonic_s()
+            self._moved_bytes = 0
+            try:
+                await self._work(self)
+                self.status.runs += 1
+            except DynafsError as error:
+                self.note(error)
+            self.status.state, self.status.bytes_per_s, self.is_asked_for = "idle", 0, False
+            # Whoever hurried it meanwhile wants another run.
+            self._next_s = min(self._next_s, self._due_s())
 
     async def _wait_news(self, timeout_s: float | None) -> None:
         self._news.clear()

@@ -23,7 +23,6 @@ from contextlib import suppress
 import msgspec
 
 from dynafs.errors import DynafsError, ReplicaIncomplete
-from dynafs.observe.bugs import go_on
 from dynafs.observe.events import get_logger
 from dynafs.ports import Answer, Store
 from dynafs.replication.reach import Merge, Reach, failure_code
@@ -106,7 +105,7 @@ class Refill:
 
     def start(self) -> None:
         """Refill in the background if that is needed; else only make ourselves known to peers that never met us."""
-        self._task = asyncio.create_task(go_on("refill", self._greet if self._state.is_complete else self._run))
+        self._task = asyncio.create_task(self._greet() if self._state.is_complete else self._run())
 
     async def _greet(self) -> None:
         """Ask every peer for no records at all, so that both sides remember whom they met."""

@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Callable, Sequence
 
-from dynafs.observe.bugs import go_on
 from dynafs.replication.reach import Reach
 
 #: How often to look.
@@ -19,7 +18,7 @@ class PeerWatch:
 
     def start(self) -> None:
         """Begin to look; peers that are up already count as having come up."""
-        self._task = asyncio.create_task(go_on("watching peers", self._watch))
+        self._task = asyncio.create_task(self._watch())
 
     async def _watch(self) -> None:
         known = frozenset[str]()

@@ -17,7 +17,7 @@ from dynafs.wire.records import decode_record
 from dynafs.wire.segments import chunk_id_of
 
 #: What runs as long as its node; everything else must end.
-FOR_EVER = ("go_on",)
+FOR_EVER = ("Job._run", "PeerWatch._watch")
 
 
 class Checker(Protocol):

@@ -69,23 +69,11 @@ class CommitLane(Generic[P]):
         await self._worker.join()
 
     def _run(self) -> None:
-        try:
-            while batch := self._take():
-                failure = self._attempt(batch)
-                self._ended_s = self._worker.monotonic_s()
-                if not self._worker.tell(_wake_all, batch, failure):
-                    return
-        except Exception as error:
-            # A bug in the lane itself: writers get errors from now on instead of waiting for ever.
-            log.exception("store.failed", lane=self._name, writes=len(self._queue))
-            self._give_up(StoreFailed(f"the commit lane of {self._name} ended: {error!r}"))
-
-    def _give_up(self, failure: StoreFailed) -> None:
-        with self._worker.lock:
-            self._is_closing = True
-            left = list(self._queue)
-            self._queue.clear()
-        self._worker.tell(_wake_all, left, failure)
+        while batch := self._take():
+            failure = self._attempt(batch)
+            self._ended_s = self._worker.monotonic_s()
+            if not self._worker.tell(_wake_all, batch, failure):
+                return
 
     def _take(self) -> list[P]:
         """Wait for writes and return a batch; empty when closing and drained."""

@@ -5,7 +5,6 @@ import itertools
 import random
 
 from dynafs.errors import StoreFailed
-from dynafs.observe.bugs import go_on
 from dynafs.replication.job import Job
 from dynafs.sim.clock import SimClock
 from dynafs.sim.loop import run_virtually
@@ -17,7 +16,6 @@ class Worker:
     def __init__(self) -> None:
         self.steps: list[tuple[int, float]] = []
         self.fails = False
-        self.bug: Exception | None = None
 
     async def __call__(self, job: Job) -> None:
         for number in range(3):
@@ -25,11 +23,9 @@ class Worker:
             self.steps.append((number, asyncio.get_running_loop().time()))
         if self.fails:
             raise StoreFailed("the disk is on fire")
-        if self.bug is not None:
-            raise self.bug
 
 
-def run_job(script, interval_s: float | None = 100.0) -> Worker:
+def run_job(script, interval_s: float = 100.0) -> Worker:
     """Run a job in virtual time while a script does things to it."""
     worker = Worker()
 
@@ -128,60 +124,3 @@ def test_failure_is_shown_and_the_next_run_comes() -> None:
         assert job.status.runs > 3
 
     run_job(script)
-
-
-def test_job_survives_a_bug_says_so_and_tries_again() -> None:
-    """It is reported once a run, the pause grows, and a run that goes well ends the matter."""
-    bugs: list[BaseException] = []
-
-    async def script(job: Job, worker: Worker) -> None:
-        asyncio.get_running_loop().set_exception_handler(lambda _, context: bugs.append(context["exception"]))
-        worker.bug = ZeroDivisionError("a bug")
-        job.hurry()
-        await asyncio.sleep(4)
-        assert (job.status.state, job.status.failures, job.status.runs) == ("failed", 1, 0)
-        assert "ZeroDivisionError" in job.status.last_error
-        await asyncio.sleep(60)
-        assert 3 <= job.status.failures == len(bugs) <= 8
-        worker.bug = None
-        job.hurry()
-        await asyncio.sleep(4)
-        assert (job.status.state, job.status.runs, job.status.last_error) == ("idle", 1, "")
-
-    run_job(script, 3600)
-
-
-def test_job_that_runs_only_when_asked_is_not_tried_again_after_a_bug() -> None:
-    """Who asked sees that it failed; asking again runs it."""
-
-    async def script(job: Job, worker: Worker) -> None:
-        asyncio.get_running_loop().set_exception_handler(lambda *_: None)
-        worker.bug = ZeroDivisionError("a bug")
-        job.start_now()
-        await asyncio.sleep(600)
-        assert (job.status.state, job.status.failures, job.is_asked_for) == ("failed", 1, False)
-        worker.bug = None
-        job.start_now()
-        await asyncio.sleep(10)
-        assert (job.status.state, job.status.runs) == ("idle", 1)
-
-    run_job(script, None)
-
-
-def test_work_that_lasts_begins_again_after_a_bug() -> None:
-    """Until it ends by itself."""
-    bugs: list[str] = []
-    begun: list[float] = []
-
-    async def work() -> None:
-        begun.append(asyncio.get_running_loop().time())
-        if len(begun) < 4:
-            raise KeyError("a bug")
-
-    async def main() -> None:
-        asyncio.get_running_loop().set_exception_handler(lambda _, context: bugs.append(context["message"]))
-        await go_on("watching", work)
-
-    run_virtually(main())
-    assert bugs == ["watching"] * 3
-    assert [round(at_s - begun[0]) for at_s in begun] == [0, 1, 3, 7]
