@@ -20,6 +20,7 @@ from dynafs.membership.agreement import STATE_FACT as RING_FACT
 from dynafs.membership.gossip import About
 from dynafs.membership.introduction import Founding, find_cluster
 from dynafs.observe.events import get_logger
+from dynafs.observe.supervision import on_loop_failure
 from dynafs.peers import PeerListener, PeerPool
 from dynafs.peers.asking import ask_at
 from dynafs.ports import Answer
@@ -281,6 +282,7 @@ def tame_garbage_collector() -> None:
 
 async def serve(settings: Settings, stopped: asyncio.Event) -> bool:
     """Run a node until `stopped` is set, or an operator wants it started again; return whether that was it."""
+    asyncio.get_running_loop().set_exception_handler(on_loop_failure)
     node, restarted = Node(settings), asyncio.Event()
     waits = [asyncio.create_task(event.wait()) for event in (stopped, restarted)]
     starting = asyncio.create_task(node.start())

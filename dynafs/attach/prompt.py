@@ -14,6 +14,7 @@ import msgspec
 
 from dynafs.attach.address import SOCKET_NAME, short_path
 from dynafs.observe.events import get_logger
+from dynafs.observe.supervision import reporting
 
 log = get_logger()
 
@@ -108,11 +109,17 @@ class _Terminal(asyncio.Protocol):
         except msgspec.DecodeError:
             self.abort()
             return
-        self._tell(await self._session.run(source))
+        with reporting("prompt"):
+            self._tell(await self._session.run(source))
+            return
+        # A terminal waits for its answer; it must not do so in vain.
+        self.abort()
 
     def _tell(self, output: str) -> None:
         if self._transport is not None:
-            self._transport.write(msgspec.json.encode(Told(output[:OUTPUT_LENGTH_MAX])) + b"\n")
+            # What is printed may hold halves of surrogate pairs, which JSON cannot.
+            shown = output[:OUTPUT_LENGTH_MAX].encode(errors="backslashreplace").decode()
+            self._transport.write(msgspec.json.encode(Told(shown)) + b"\n")
 
     def abort(self) -> None:
         """Hang up."""
@@ -142,9 +149,11 @@ class Session:
         self._printed.clear()
         try:
             value = await self._evaluate(source)
-        except asyncio.CancelledError:
-            raise
-        except BaseException as error:  # noqa: BLE001  whatever is typed, its failure is the answer
+        except BaseException as error:
+            task = asyncio.current_task()
+            if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
+                # The terminal hung up. Anything else that was cancelled is a failure of what was typed.
+                raise
             self._printed.append(_told(error))
         else:
             if value is not None:

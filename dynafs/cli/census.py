@@ -60,8 +60,8 @@ async def take_census(
     before = (await client.job("census"))["runs"]
     await client.act_on_job("census", "start", **({"deep": "true"} if deep else {}))
     while (status := await client.job("census"))["runs"] == before:
-        if status["state"] == "idle" and status["last_error"]:
-            raise CensusFailed(status["last_error"])
+        if status["state"] in ("idle", "failed"):
+            raise CensusFailed(status["last_error"] or "the node started again before the census ended")
         on_progress(status["items"])
         await asyncio.sleep(LOOK_S)
     return await client.census()

@@ -106,7 +106,10 @@ async def _watch(number: int, process: asyncio.subprocess.Process, stopped: asyn
     if not stopped.is_set():
         how = f"killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
         log = data / f"n{number}.log"
-        last_line = log.read_text(errors="replace").strip().rpartition("\n")[2]
+        try:
+            last_line = log.read_text(errors="replace").strip().rpartition("\n")[2]
+        except OSError as error:
+            last_line = f"cannot read it: {error.strerror}"
         err.say(f"n{number} {how}; see {log}")
         if code > 0:
             err.say(f"  {last_line}")

@@ -11,6 +11,7 @@ import logging
 import socket
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import NamedTuple
 
 import kinship
@@ -19,6 +20,7 @@ import msgspec
 from dynafs.config import joined, split_address
 from dynafs.errors import GossipFailed
 from dynafs.observe.events import get_logger
+from dynafs.observe.supervision import reporting, supervised
 from dynafs.ring.names import excerpt, is_address, is_label, is_node_name
 
 log = get_logger()
@@ -99,7 +101,7 @@ class Gossip:
         except (kinship.KinshipError, OSError) as error:
             raise GossipFailed(f"cannot gossip at {host} port {port}: {error}") from error
         self._gossip = gossip
-        self._listening = asyncio.create_task(self._listen(events))
+        self._listening = supervised("gossip", partial(self._listen, events))
 
     @property
     def port(self) -> int:
@@ -127,18 +129,22 @@ class Gossip:
 
     async def _listen(self, events: kinship.EventStream) -> None:
         async for event in events:
-            match event:
-                case kinship.MemberJoined(member=member) | kinship.MemberRecovered(member=member):
-                    self._refresh()
-                    self.on_alive(member.name)
-                case kinship.MemberSuspect(member=member) | kinship.MemberDead(member=member):
-                    log.info("gossip.doubted", peer=member.name)
-                case kinship.NameConflict(member=member, other_addr=address):
-                    log.warning("gossip.name_taken", peer=member.name, address=address)
-                case _:
-                    pass
-            self._refresh()
-            self.on_news()
+            with reporting("gossip"):
+                self._on_event(event)
+
+    def _on_event(self, event: kinship.Event) -> None:
+        match event:
+            case kinship.MemberJoined(member=member) | kinship.MemberRecovered(member=member):
+                self._refresh()
+                self.on_alive(member.name)
+            case kinship.MemberSuspect(member=member) | kinship.MemberDead(member=member):
+                log.info("gossip.doubted", peer=member.name)
+            case kinship.NameConflict(member=member, other_addr=address):
+                log.warning("gossip.name_taken", peer=member.name, address=address)
+            case _:
+                pass
+        self._refresh()
+        self.on_news()
 
     def _refresh(self) -> None:
         assert self._gossip is not None

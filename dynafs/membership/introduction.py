@@ -7,12 +7,14 @@ it gossips. Names are resolved again at every try, for containers change their a
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 
 import msgspec
 
 from dynafs.errors import DynafsError, RemoteProtocolError
 from dynafs.membership.gossip import Gossip
 from dynafs.observe.events import get_logger
+from dynafs.observe.supervision import supervised
 from dynafs.ports import Answer
 from dynafs.ring import PARTITION_COUNT_MAX
 from dynafs.ring.names import PORT_MAX, is_address, is_node_name
@@ -100,9 +102,10 @@ class Introducer:
 
     def start(self, seeds: Sequence[str], ask_at: AskAt, on_addresses: Callable[[Mapping[str, str]], None]) -> None:
         """Begin to meet. on_addresses: told where a seed says that its peers are."""
-        self._tasks.append(asyncio.create_task(self._meet_peers()))
+        self._tasks.append(supervised("introduction to peers", self._meet_peers))
         if seeds:
-            self._tasks.append(asyncio.create_task(self._meet_seeds(seeds, ask_at, on_addresses)))
+            meet = partial(self._meet_seeds, seeds, ask_at, on_addresses)
+            self._tasks.append(supervised("introduction to seeds", meet))
 
     async def _meet_peers(self) -> None:
         while True:

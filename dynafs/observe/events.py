@@ -63,6 +63,9 @@ CATALOGUE = {
     "segment.removed": "a segment that was mostly dead was written anew",
     "directory.tightened": "other users of the machine could read the data directory; they cannot any more",
     "directory.exposed": "other users can look into the data directory, which is not this node's alone to change",
+    "job.failed": "a run of a background job met a bug; it runs again after a growing pause",
+    "task.failed": "a bug ended a task or a round of it; what lasts as long as the node starts again",
+    "loop.troubled": "the event loop warns of something",
     "disk.filled": "the disk reached a mark; see storage.soft_mark and its neighbours",
     "disk.freed": "the disk is below a mark again",
     "store.opened": "the data directory is open",
@@ -71,6 +74,8 @@ CATALOGUE = {
     "store.close_failed": "a failed index could not be closed in order (debug)",
     "store.flush_failed": "the index could not begin to write out its newest rows; its next write reports why (debug)",
     "store.failed": "the operating system failed a write",
+    "commit.failed": "writes of one batch failed because of a bug",
+    "commit.stopped": "a bug ended a commit thread; the node takes no more writes of its kind until it starts again",
 }
 
 

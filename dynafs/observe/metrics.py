@@ -31,6 +31,10 @@ peers_up = Gauge("dynafs_peers_up", "Peers with a standing connection", registry
 peers_refused = Counter("dynafs_peers_refused", "Connections turned away", registry=REGISTRY)
 bytes_in_flight = Gauge("dynafs_bytes_in_flight", "Bytes held by a budget", ["budget"], registry=REGISTRY)
 disk_bytes = Gauge("dynafs_disk_bytes", "The data directory's file system", ["what"], registry=REGISTRY)
+job_failures = Counter(
+    "dynafs_job_failures", "Runs of background jobs that ended with an error", ["job", "code"], registry=REGISTRY
+)
+task_failures = Counter("dynafs_task_failures", "Bugs that ended a task or a round of it", ["task"], registry=REGISTRY)
 commits = Counter("dynafs_commits", "Group commits", ["lane"], registry=REGISTRY)
 commit_writes = Counter("dynafs_commit_writes", "Writes covered by group commits", ["lane"], registry=REGISTRY)
 

@@ -136,6 +136,8 @@ class CallerConnection(FramedConnection):
         """Fail calls past their deadline; ask for a sign of life; give up on silence."""
         if not self.is_open:
             return
+        # Before anything that may fail: calls on a connection that nothing sweeps would wait for ever.
+        self._sweeper = self._loop.call_later(SWEEP_INTERVAL_S, self._sweep)
         now = self._loop.time()
         for request_id in [i for i, waiting in self._waiting.items() if waiting.deadline <= now]:
             timeout_s = self._waiting[request_id].timeout_s
@@ -149,7 +151,6 @@ class CallerConnection(FramedConnection):
         if silence_s > self._timeouts.ping_interval_s and not self._is_pinged:
             self._is_pinged = True
             self.send(FrameKind.PING)
-        self._sweeper = self._loop.call_later(SWEEP_INTERVAL_S, self._sweep)
 
     def on_violation(self, error: DynafsError) -> None:
         """Close; the pool logs why."""

@@ -8,6 +8,7 @@ from dynafs.config import TimeoutSettings, split_address
 from dynafs.errors import DynafsError, PeerError, PeerUnreachable
 from dynafs.observe import metrics
 from dynafs.observe.events import get_logger
+from dynafs.observe.supervision import supervised
 from dynafs.peers.caller import CallerConnection
 from dynafs.ports import Answer, Body, Clock
 from dynafs.wire.handshake import NONCE_SIZE_BYTES, CallerHandshake, Hello
@@ -28,7 +29,7 @@ class _Lane:
         self.connection: CallerConnection | None = None
         self.problem = "not connected yet"
         self._hurry = asyncio.Event()
-        self._task = asyncio.create_task(self._keep_connected(), name=f"peer-{node}-{lane}")
+        self._task = supervised(f"connection to {node}", self._keep_connected)
 
     @property
     def is_ready(self) -> bool:
@@ -53,19 +54,27 @@ class _Lane:
         while True:
             try:
                 connection, closed = await self._connect()
-                self.connection = connection
-                self._pool.on_lane_up(self)
                 pause_s = timeouts.reconnect_min_s
-                self._note(await closed)
-                self._pool.on_lane_down(self)
+                await self._use(connection, closed)
             except PeerUnreachable as error:
                 self._fail(error.reason)
             except (OSError, ValueError, DynafsError, TimeoutError) as error:
                 # ValueError: a ring may name an address that no resolver takes.
                 self._fail(str(error) or f"no connection within {timeouts.connect_s} s")
-            self.connection = None
             await self._wait(pause_s * self._pool.jitter.uniform(0.5, 1.5))
             pause_s = min(2 * pause_s, timeouts.reconnect_max_s)
+
+    async def _use(self, connection: CallerConnection, closed: "asyncio.Future[str]") -> None:
+        """Offer the connection to calls until it closes. A bug met meanwhile closes it, too."""
+        self.connection = connection
+        try:
+            self._pool.on_lane_up(self)
+            self._note(await closed)
+        except Exception:
+            connection.close()
+            self._pool.on_lane_down(self)
+            raise
+        self._pool.on_lane_down(self)
 
     def _fail(self, problem: str) -> None:
         """There was no connecting here; it may work elsewhere."""

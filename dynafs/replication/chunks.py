@@ -46,7 +46,7 @@ class ChunkKeeper:
 
     def __init__(self, reach: Reach, store: Store, fence: Fence, latency: LatencyTracker) -> None:
         self._reach, self._store, self._fence, self._latency = reach, store, fence, latency
-        self.repairs = Background(REPAIRS_MAX)
+        self.repairs = Background("repair of chunks", REPAIRS_MAX)
 
     async def store(
         self,

@@ -4,13 +4,21 @@ paused, hurried, and looked at."""
 import asyncio
 import math
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 import msgspec
 
 from dynafs.errors import DynafsError
+from dynafs.observe import metrics
+from dynafs.observe.events import get_logger
+from dynafs.observe.supervision import described, outcome_of, supervised
 from dynafs.ports import Clock
 from dynafs.replication.throttle import Throttle
 
+log = get_logger()
+
+#: Pause after a run that met a bug, twice as long after each further one in a row, and the longest; jittered.
+FAILED_PAUSE_S_MIN, FAILED_PAUSE_S_MAX = 1.0, 300.0
 #: How long bytes are counted for one figure of a job's rate.
 RATE_WINDOW_S = 2.0
 #: Longest pause for the sake of clients.
@@ -20,8 +28,11 @@ ASKED_FOR_SHARE_MIN = 0.5
 
 
 class JobStatus(msgspec.Struct):
-    """What operators see. state: "idle", "starting", "busy" or "paused". Counts are since the node started.
+    """What operators see. Counts are since the node started.
 
+    state: "idle", "starting", "busy", "paused", or "failed" after a run that met a bug, until the next one begins.
+    runs: those that went well. failures: those that ended with an error.
+    last_error: of the last run that ended, or of the present one so far; empty when that run met none.
     bytes_per_s: moved at present. bytes_per_s_max: the pace it may have, None for a job that moves no contents.
     """
 
@@ -29,6 +40,7 @@ class JobStatus(msgspec.Struct):
     state: str = "idle"
     is_paused: bool = False
     runs: int = 0
+    failures: int = 0
     items: int = 0
     mended: int = 0
     queued: int = 0
@@ -40,7 +52,11 @@ class JobStatus(msgspec.Struct):
 
 
 class Job:
-    """Runs `work` at every interval, jittered, and whenever it is hurried."""
+    """Runs `work` at every interval, jittered, and whenever it is hurried.
+
+    After an error of ours the next run comes at the interval. After any other exception, a bug, it comes after a pause
+    that grows with every such run in a row; a job without an interval waits until it is asked for again.
+    """
 
     def __init__(
         self, name: str, work: Callable[["Job"], Awaitable[None]], clock: Clock, interval_s: float | None
@@ -59,12 +75,16 @@ class Job:
         self._stepped_s = clock.monotonic_s()
         #: bytes moved in the present window, and when it began
         self._moved_bytes, self._moved_since_s = 0, clock.monotonic_s()
+        #: bugs met in a row, and the last of them; state between two runs
+        self._bugs, self._bug, self._rest_state = 0, "", "idle"
+        #: whether an error was noted in the present run
+        self._is_noted = False
         #: set by the composition root: makes the job give way to clients
         self.throttle: Throttle | None = None
 
     def start(self) -> None:
         """Begin to run now and then."""
-        self._task = asyncio.create_task(self._run())
+        self._task = supervised(f"job {self.status.name}", self._run)
 
     async def close(self) -> None:
         """Stop, between two steps."""
@@ -118,7 +138,7 @@ class Job:
 
     def note(self, error: DynafsError) -> None:
         """Remember what went wrong; the job goes on."""
-        self.status.last_error = error.message
+        self.status.last_error, self._is_noted = error.message, True
 
     async def step(self, pause_s: float = 0.0) -> None:
         """Between two pieces of work: wait a little, longer while clients are late, or as long as the job is paused."""
@@ -147,21 +167,48 @@ class Job:
             wait_s = max(self._next_s - self._clock.monotonic_s(), 0.0)
             await self._wait_news(None if math.isinf(wait_s) else wait_s)
             if self.status.is_paused or self._clock.monotonic_s() < self._next_s:
-                self.status.state = "paused" if self.status.is_paused else "idle"
+                self.status.state = "paused" if self.status.is_paused else self._rest_state
                 if self.status.is_paused:
                     await self._wait_news(None)
                 continue
-            self.status.state, self._next_s = "busy", math.inf
-            self._stepped_s = self._moved_since_s = self._clock.monotonic_s()
-            self._moved_bytes = 0
-            try:
-                await self._work(self)
-                self.status.runs += 1
-            except DynafsError as error:
-                self.note(error)
-            self.status.state, self.status.bytes_per_s, self.is_asked_for = "idle", 0, False
-            # Whoever hurried it meanwhile wants another run.
-            self._next_s = min(self._next_s, self._due_s())
+            await self._run_once()
+
+    async def _run_once(self) -> None:
+        self.status.state, self._next_s = "busy", math.inf
+        self._stepped_s = self._moved_since_s = self._clock.monotonic_s()
+        self._moved_bytes, self._is_noted = 0, False
+        error = await outcome_of(partial(self._work, self))
+        if error is not None:
+            self.status.failures += 1
+            code = error.code if isinstance(error, DynafsError) else "internal_error"
+            metrics.job_failures.labels(self.status.name, code).inc()
+        if error is None or isinstance(error, DynafsError):
+            self._settle(error)
+        else:
+            self._fail(error)
+        self.status.state, self.status.bytes_per_s, self.is_asked_for = self._rest_state, 0, False
+
+    def _settle(self, error: DynafsError | None) -> None:
+        """A run went well or met an error of ours."""
+        self._bugs, self._bug, self._rest_state = 0, "", "idle"
+        if error is not None:
+            self.note(error)
+        else:
+            self.status.runs += 1
+            self.status.last_error = self.status.last_error if self._is_noted else ""
+        # Who hurried it meanwhile wants another run.
+        self._next_s = min(self._next_s, self._due_s())
+
+    def _fail(self, error: BaseException) -> None:
+        """A run met a bug. Who hurried it before it did waits, too."""
+        bug = described(error)
+        if bug != self._bug:
+            # Once as long as it is the same.
+            log.error("job.failed", job=self.status.name, error=bug, exc_info=error)
+        self._bugs, self._bug, self._rest_state = self._bugs + 1, bug, "failed"
+        self.status.last_error = bug
+        pause_s = min(FAILED_PAUSE_S_MIN * 2.0 ** min(self._bugs - 1, 30), FAILED_PAUSE_S_MAX)
+        self._next_s = math.inf if self._interval_s is None else self._clock.monotonic_s() + self.jittered(pause_s)
 
     async def _wait_news(self, timeout_s: float | None) -> None:
         self._news.clear()

@@ -153,7 +153,7 @@ class RecordReader:
 
     def __init__(self, reach: Reach, latency: LatencyTracker, throttle: Throttle) -> None:
         self._reach, self._latency, self._throttle = reach, latency, throttle
-        self.repairs = Background(REPAIRS_MAX)
+        self.repairs = Background("repair of records", REPAIRS_MAX)
 
     async def read(self, key: bytes, policy: QuorumPolicy) -> Record:
         """Return the newest record R owners know of, held by W owners when this returns. Raises ReadQuorumLost.

@@ -13,6 +13,7 @@ from dynafs.errors import ChunkMissing, DynafsError, StoreCorrupt, WriteQuorumLo
 from dynafs.files import FileName, Version
 from dynafs.files.manifest import PAGE_CHUNKS, chunk_count
 from dynafs.observe.events import get_logger
+from dynafs.observe.supervision import reporting
 from dynafs.ports import Answer, Clock, Reference, Store
 from dynafs.quorum import QuorumPolicy, QuorumWrite, Verdict
 from dynafs.replication.background import Background
@@ -94,7 +95,7 @@ class ReferenceSender:
         self._reach, self._files = reach, files
         self._waiting: deque[_Release] = deque()
         self._waiting_ids = 0
-        self.work = Background(1)
+        self.work = Background("release of references", 1)
 
     def replaced(self, key: bytes, versions: Iterable[Version]) -> None:
         """Versions of a file were replaced here. The first owner that is up passes that on."""
@@ -123,10 +124,14 @@ class ReferenceSender:
         while self._waiting:
             release = self._waiting.popleft()
             self._waiting_ids -= len(release.chunk_ids or ())
-            try:
-                await self._send(release)
-            except DynafsError as error:
-                log.debug("reference.release_failed", code=failure_code(error))
+            with reporting("release of references"):
+                await self._try(release)
+
+    async def _try(self, release: _Release) -> None:
+        try:
+            await self._send(release)
+        except DynafsError as error:
+            log.debug("reference.release_failed", code=failure_code(error))
 
     async def _send(self, release: _Release) -> None:
         if release.chunk_ids is not None:

@@ -24,6 +24,7 @@ import msgspec
 
 from dynafs.errors import DynafsError, ReplicaIncomplete
 from dynafs.observe.events import get_logger
+from dynafs.observe.supervision import supervised
 from dynafs.ports import Answer, Store
 from dynafs.replication.reach import Merge, Reach, failure_code
 from dynafs.ring import file_hash
@@ -105,7 +106,7 @@ class Refill:
 
     def start(self) -> None:
         """Refill in the background if that is needed; else only make ourselves known to peers that never met us."""
-        self._task = asyncio.create_task(self._greet() if self._state.is_complete else self._run())
+        self._task = supervised("refill", self._greet if self._state.is_complete else self._run)
 
     async def _greet(self) -> None:
         """Ask every peer for no records at all, so that both sides remember whom they met."""

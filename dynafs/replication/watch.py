@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Sequence
 
+from dynafs.observe.supervision import reporting, supervised
 from dynafs.replication.reach import Reach
 
 #: How often to look.
@@ -18,7 +19,7 @@ class PeerWatch:
 
     def start(self) -> None:
         """Begin to look; peers that are up already count as having come up."""
-        self._task = asyncio.create_task(self._watch())
+        self._task = supervised("watch for peers", self._watch)
 
     async def _watch(self) -> None:
         known = frozenset[str]()
@@ -27,7 +28,8 @@ class PeerWatch:
             up = frozenset(node for node in self._reach.others if self._reach.is_up(node))
             if up - known:
                 for callback in self._on_up:
-                    callback()
+                    with reporting("watch for peers"):
+                        callback()
             known = up
 
     async def close(self) -> None:

@@ -6,6 +6,7 @@ from typing import ClassVar, Protocol
 
 from dynafs.files import FileName, Version
 from dynafs.files.name import common_prefix
+from dynafs.observe.supervision import name_of
 from dynafs.replication import chunks, records
 from dynafs.ring import file_hash
 from dynafs.ring.transition import Step
@@ -16,8 +17,8 @@ from dynafs.sim.world import World
 from dynafs.wire.records import decode_record
 from dynafs.wire.segments import chunk_id_of
 
-#: What runs as long as its node; everything else must end.
-FOR_EVER = ("Job._run", "PeerWatch._watch")
+#: What begins the names of tasks that run as long as their node; everything else must end.
+FOR_EVER = ("job ", "watch for peers")
 
 
 class Checker(Protocol):
@@ -316,9 +317,9 @@ def leftovers(world: World, name: str) -> str:
     """Return what a node still has under way, empty when nothing."""
     node = world.nodes[name]
     assert node.life is not None
-    tasks = (task.get_coro().__qualname__ for task in node.life.tasks)  # type: ignore[union-attr]
+    tasks = (name_of(task) for task in node.life.tasks)
     found = {
-        "tasks": sorted(name for name in tasks if name not in FOR_EVER),
+        "tasks": sorted(name for name in tasks if not name.startswith(FOR_EVER)),
         "calls": node.peers.open_count,
         "unwritten records": node.store.records.unwritten_count,
         "bytes of uploads": node.replication.seats.held_bytes + node.replication.sending.held_bytes,

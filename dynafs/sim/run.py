@@ -60,6 +60,9 @@ CENSUS_MAX_S = 120.0
 #: The same for forgetting deletes, in one of so many runs: their grace is long.
 REAP_MAX_S, TOMBSTONES_EVERY = 900.0, 4
 
+#: Events of bugs that production survives.
+BUG_EVENTS = ("job.failed", "task.failed", "commit.failed", "commit.stopped", "peer.request_failed")
+
 Script = Callable[[World, History], Awaitable[None]]
 
 
@@ -97,8 +100,8 @@ def run_script(
             _check_all(faults, world, history, watch)
         except SimulationError as error:
             outcome.checker, outcome.failure = str(error.evidence.get("checker", error.code)), error.message
-            if world.crashes:
-                outcome.checker, outcome.failure = "errors", f"a bug in a callback: {world.crashes[0]}; {error.message}"
+            if bug := bug_in(world):
+                outcome.checker, outcome.failure = "errors", f"{bug}; {error.message}"
         finally:
             watch.cancel()
             for name in world.running:
@@ -109,6 +112,14 @@ def run_script(
     with sealed():
         run_virtually(main())
     return outcome
+
+
+def bug_in(world: World) -> str:
+    """Return which bug a node met, empty when none did: it may be why another check fails."""
+    if world.crashes:
+        return f"a bug in a callback: {world.crashes[0]}"
+    bugs = (f"{node} logged {event} {fields}" for node, event, fields in world.trace.errors if event in BUG_EVENTS)
+    return next(bugs, "")
 
 
 def _check_all(faults: list[str], world: World, history: History, watch: "asyncio.Task[None]") -> None:

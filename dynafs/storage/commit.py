@@ -12,6 +12,7 @@ from typing import Generic, Protocol, TypeVar
 from dynafs.errors import DynafsError, StoreFailed
 from dynafs.observe import metrics
 from dynafs.observe.events import get_logger
+from dynafs.observe.supervision import described
 from dynafs.storage.disk import Worker
 
 log = get_logger()
@@ -47,7 +48,8 @@ class CommitLane(Generic[P]):
         self._name, self._worker, self._commit, self._interval_s = name, worker, commit, interval_s
         self._ended_s = float("-inf")
         self._queue: deque[P] = deque()
-        self._is_closing = False
+        #: why nothing is queued any more
+        self._refusal: StoreFailed | None = None
         self._commits = metrics.commits.labels(name)
         self._writes = metrics.commit_writes.labels(name)
         worker.start(self._run)
@@ -55,8 +57,8 @@ class CommitLane(Generic[P]):
     def submit(self, write: P) -> None:
         """Queue a write; its future resolves when it is durable."""
         with self._worker.lock:
-            if self._is_closing:
-                write.future.set_exception(StoreFailed("the store is closing"))
+            if self._refusal is not None:
+                write.future.set_exception(self._refusal)
                 return
             self._queue.append(write)
             self._worker.ring()
@@ -64,22 +66,35 @@ class CommitLane(Generic[P]):
     async def close(self) -> None:
         """Commit what is queued, then stop."""
         with self._worker.lock:
-            self._is_closing = True
+            self._refusal = self._refusal or StoreFailed("the store is closing")
             self._worker.ring()
         await self._worker.join()
 
     def _run(self) -> None:
-        while batch := self._take():
-            failure = self._attempt(batch)
-            self._ended_s = self._worker.monotonic_s()
-            if not self._worker.tell(_wake_all, batch, failure):
-                return
-
-    def _take(self) -> list[P]:
-        """Wait for writes and return a batch; empty when closing and drained."""
         batch: list[P] = []
+        try:
+            while self._take(batch):
+                failure = self._attempt(batch)
+                self._ended_s = self._worker.monotonic_s()
+                if not self._worker.tell(_wake_all, batch, failure):
+                    return
+                batch = []
+        except Exception as error:
+            log.exception("commit.stopped", lane=self._name, error=described(error))
+            self._stop(batch, StoreFailed(f"the {self._name} commit thread met a bug; start the node again"))
+
+    def _stop(self, batch: list[P], reason: StoreFailed) -> None:
+        """Fail what waits, and whatever is submitted from now on."""
         with self._worker.lock:
-            while not self._queue and not self._is_closing:
+            self._refusal = reason
+            batch += self._queue
+            self._queue.clear()
+        self._worker.tell(_wake_all, batch, reason)
+
+    def _take(self, batch: list[P]) -> bool:
+        """Wait for writes and move them to the batch; return whether there are any: none when closing and drained."""
+        with self._worker.lock:
+            while not self._queue and self._refusal is None:
                 self._worker.wait()
             if (rest_s := self._ended_s + self._interval_s - self._worker.monotonic_s()) > 0:
                 # Let more writers join while the last sync is fresh; they share one sync instead of paying for two.
@@ -88,7 +103,7 @@ class CommitLane(Generic[P]):
             while self._queue and len(batch) < BATCH_LENGTH_MAX and size_bytes < BATCH_SIZE_BYTES_MAX:
                 batch.append(self._queue.popleft())
                 size_bytes += batch[-1].size_bytes
-        return batch
+        return bool(batch)
 
     def _attempt(self, batch: list[P]) -> DynafsError | None:
         self._commits.inc()
@@ -100,7 +115,7 @@ class CommitLane(Generic[P]):
             return error
         except Exception as error:
             # Our own bug must fail the writers who wait, not leave them hanging.
-            log.exception("store.failed", lane=self._name, writes=len(batch))
+            log.exception("commit.failed", lane=self._name, writes=len(batch), error=described(error))
             return StoreFailed(f"commit failed: {error!r}")
         return None
 

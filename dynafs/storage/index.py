@@ -18,6 +18,7 @@ from rocksdict import BlockBasedOptions, Cache, DBCompressionType, Options, Rdic
 
 from dynafs.errors import StoreError, StoreFailed, StoreFull
 from dynafs.observe.events import get_logger
+from dynafs.observe.supervision import report_failure, reporting
 from dynafs.storage.disk import FAMILIES, Batch, Index
 
 log = get_logger()
@@ -156,11 +157,17 @@ class RocksIndex(Index):
                 self._let_go()
             try:
                 self._open()
+                # What follows writes to the index itself.
                 self._is_broken = False
                 self.on_reopened()
-            except (StoreError, OSError) as error:
+            except BaseException as error:
+                # Also after a bug: an index that lacks what the segments have must not be written to.
                 self._is_broken = True
                 self._mend_later()
+                if not isinstance(error, Exception):
+                    raise
+                if not isinstance(error, StoreError | OSError):
+                    report_failure("recovery of the index", error)
                 raise translate(error, "open the index anew") from error
             # Whatever others began meanwhile did not know of this.
             self.opening += 1
@@ -175,7 +182,7 @@ class RocksIndex(Index):
     def _keep_mending(self) -> None:
         while self._is_broken and not self._is_closed:
             time.sleep(REOPEN_EVERY_S)
-            with suppress(StoreError):
+            with suppress(StoreError), reporting("opening of the index"):
                 self._mend()
 
     def _let_go(self) -> None:
@@ -207,13 +214,19 @@ class RocksBatch(Batch):
         self.removals: dict[str, int] = {}
 
     def put(self, family: str, key: bytes, value: bytes) -> None:
-        """Set a value."""
-        self.raw.put(key, value, self._handles[family])
+        """Set a value. Raises StoreFailed when the index is being opened anew."""
+        self.raw.put(key, value, self._handle(family))
 
     def delete(self, family: str, key: bytes) -> None:
         """Remove a value."""
-        self.raw.delete(key, self._handles[family])
+        self.raw.delete(key, self._handle(family))
         self.removals[family] = self.removals.get(family, 0) + 1
+
+    def _handle(self, family: str) -> Any:
+        try:
+            return self._handles[family]
+        except KeyError:
+            raise _closed() from None
 
 
 def _closed() -> StoreFailed:

@@ -70,8 +70,9 @@ class PosixFile:
     def close(self) -> None:
         """Close; harmless when closed."""
         if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
+            # Linux frees the descriptor even when closing fails; closing it again could close somebody else's file.
+            fd, self._fd = self._fd, -1
+            os.close(fd)
 
     def __del__(self) -> None:
         """Close what nobody uses any more, so that a reader is never closed under somebody's read."""

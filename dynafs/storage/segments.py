@@ -117,12 +117,12 @@ class SegmentFiles:
                 views[0] = views[0][written:]
 
     def _abandon(self) -> None:
-        if self._writer is not None:
+        writer, self._writer = self._writer, None
+        if writer is not None:
             with suppress(OSError):
                 # What is left of the room is not worth an error; the next opening of the store does not need it.
-                self._writer.give_back(self._offset)
-            self._writer.close()
-            self._writer = None
+                writer.give_back(self._offset)
+            writer.close()
 
     def read(self, place: ChunkPlace, *, cached_only: bool = False) -> bytearray | None:
         """Return a body's bytes, unverified; None when cached_only and they are not all in the page cache.

@@ -54,6 +54,19 @@ async def test_mistakes_are_shown_and_harm_nothing(cluster) -> None:
     assert cluster.nodes["n2"].replication.has_quorum()
 
 
+async def test_terminal_never_waits_in_vain(cluster) -> None:
+    """What was cancelled in the node, and what JSON cannot carry, are answers, too."""
+    path = socket_path("n1", cluster.path)
+    shown = await asyncio.wait_for(
+        typed(path, [
+            "gone = asyncio.get_running_loop().create_future()", "gone.cancel()", "await gone",
+            "print(chr(0xd800) + 'x')", "1",
+        ]), 20,
+    )  # fmt: skip
+    assert "CancelledError" in shown[2]
+    assert shown[3:] == ["\\ud800x\n", "1\n"]
+
+
 async def test_what_runs_ends_with_its_terminal(tmp_path: Path) -> None:
     """Nothing is left running for somebody who hung up; others go on."""
     started, ended = asyncio.Event(), asyncio.Event()

@@ -190,5 +190,27 @@ async def test_census_explain_and_hints_commands(cluster, tmp_path: Path) -> Non
     assert (code, "n3 is away: anti-entropy brings it up to date when it is back." in out) == (0, True)
     assert (await dynafs("explain", "demo/none", url=url))[0] == 1
     assert (await dynafs("hints", "wait", "--timeout", "0", url=url))[0] == 1
+
+
+async def test_census_and_jobs_show_a_bug(cluster, session, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The census ends with the error instead of waiting for ever; jobs, API and metrics show which one."""
+    url = cluster.url()
+
+    def fail(*_: object) -> None:
+        raise KeyError("a bug")
+
+    monkeypatch.setattr(cluster.nodes["n1"].replication.census, "_all_records", fail)
+    code, _, err = await dynafs("census", url=url)
+    assert (code, "KeyError" in err) == (1, True), err
+    code, out, _ = await dynafs("jobs", url=url)
+    assert (code, "failed" in out, "KeyError" in out) == (0, True, True)
+    async with session.get(f"{url}/v1/jobs") as response:
+        (job,) = (one for one in (await response.json())["jobs"] if one["name"] == "census")
+    assert (job["state"], job["runs"], job["failures"]) == ("failed", 0, 1)
+    assert job["last_error"].startswith("KeyError: ")
+    async with session.get(f"{url}/metrics") as response:
+        assert 'dynafs_job_failures_total{code="internal_error",job="census"}' in await response.text()
+    monkeypatch.undo()
+    assert (await dynafs("census", url=url))[0] == 0
     code, _, err = await dynafs("hints", "dance", url=url)
     assert (code, "use status, wait, pause, resume" in err) == (2, True)

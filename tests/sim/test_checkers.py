@@ -7,6 +7,10 @@ import pytest
 
 from dynafs.causality import Stamp
 from dynafs.files import Record, Version, VersionKind
+from dynafs.replication.anti_entropy import AntiEntropy
+from dynafs.replication.background import Background
+from dynafs.replication.scrub import Scrubber
+from dynafs.replication.survey import Surveyor
 from dynafs.sim.checkers import (
     Converged,
     Linearizable,
@@ -26,6 +30,7 @@ from dynafs.sim.errors import PromiseBroken
 from dynafs.sim.history import History, SeenListing
 from dynafs.sim.loop import run_virtually
 from dynafs.sim.options import WorldOptions
+from dynafs.sim.run import run_script
 from dynafs.sim.trace import Trace
 from dynafs.sim.world import World
 from dynafs.wire.records import encode_record
@@ -152,6 +157,29 @@ def test_error_events_and_crashes_are_seen_unless_a_fault_explains_them() -> Non
             NoErrors(["full_disk"]).check(world, history)
 
     after_two_writes(check)
+
+
+@pytest.mark.parametrize("place", [(Scrubber, "_scrub"), (Surveyor, "stored_bytes"), (AntiEntropy, "on_peer_up")])
+def test_bug_that_production_survives_fails_a_run(place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A node goes on after a bug in a job or a task; a simulation of it does not pass."""
+
+    def fail(*_: object) -> None:
+        raise KeyError("a bug")
+
+    async def script(world: World, history: History) -> None:
+        for name in world.names:
+            job = world.nodes[name].replication.jobs["scrub"]
+            job.hurry()
+        if place[0] is Surveyor:
+            Background("repair", 1).begin(_call(world.nodes["n1"].replication.stored_bytes))
+        await asyncio.sleep(5)
+
+    async def _call(work) -> None:
+        work()
+
+    monkeypatch.setattr(*place, fail)
+    outcome = run_script(WorldOptions(seed=1), script, ["kill", "full_disk", "sync_failure"])
+    assert (outcome.checker, "a bug" in outcome.failure) == ("errors", True), outcome.failure
 
 
 def test_stale_read_is_seen() -> None:

@@ -103,6 +103,31 @@ async def test_index_that_cannot_be_opened_anew_is_tried_again(
     await store.put_record(b"b\0after", b"after")
 
 
+async def test_bug_in_recovery_keeps_the_index_from_being_written_to(
+    posix_box, events: list[dict], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A chunk that only its segment has must not be forgotten because what brings it back met a bug."""
+    store = posix_box.open()
+    first = await put(store, b"first")
+    reopened = store._index.on_reopened
+    with failing_writes(), pytest.raises(StoreError):
+        await store.put_record(b"b\0lost", b"lost")
+    with monkeypatch.context() as patch:
+        patch.setattr(store._index, "on_reopened", lambda: {}["a bug"])
+        async with asyncio.timeout(10):
+            while "task.failed" not in {event["event"] for event in events}:
+                with pytest.raises(StoreError):
+                    await put(store, b"second")
+                await asyncio.sleep(0.05)
+        with pytest.raises(StoreError):
+            await put(store, b"second")
+    patched = store._index.on_reopened
+    assert patched is reopened
+    await until_written(store, b"b\0after")
+    assert bytes(await store.read_chunk(first)) == b"first"
+    assert bytes(await store.read_chunk(await put(store, b"second"))) == b"second"
+
+
 async def test_readers_meanwhile_get_an_answer_or_a_clear_error(posix_box, events: list[dict]) -> None:
     """Opening the index anew under readers in other threads harms none of them."""
     store = posix_box.open()
