@@ -30,6 +30,7 @@ from dynafs.ring import Member, Ring, place
 from dynafs.ring.names import NODE_RULE, excerpt, is_node_name
 from dynafs.storage import open_store_in
 from dynafs.storage.directory import GENERATION_SIZE_BYTES, DataDirectory, name_in
+from dynafs.storage.stored import decode_stored
 from dynafs.wire.handshake import WIRE_VERSION, Hello
 from dynafs.wire.ring import decode_ring_state
 from dynafs.wire.ring_messages import AskIntroduction
@@ -138,14 +139,14 @@ class Node:
                 await self.store.put_fact(RING_FACT, state)
             await self.store.put_fact(FOUNDING_FACT, msgspec.msgpack.encode(founding))
         else:
-            founding = msgspec.msgpack.decode(kept, type=Founding)
+            founding = decode_stored("founding", msgspec.msgpack.Decoder(Founding).decode, kept)
         cluster = msgspec.structs.replace(
             self.settings.cluster, n=founding.n, r=founding.r, w=founding.w, partitions=founding.partitions
         )
         self.settings = msgspec.structs.replace(self.settings, cluster=cluster)
         stored = self.store.fact(RING_FACT)
         assert stored is not None
-        self.ring, self._ring_digest = decode_ring_state(stored).ring, founding.ring_digest
+        self.ring, self._ring_digest = decode_stored("ring state", decode_ring_state, stored).ring, founding.ring_digest
 
     async def _ask_at(self, address: str) -> tuple[Answer, str]:
         """Ask whoever listens at an address to introduce its cluster."""
@@ -174,7 +175,7 @@ class Node:
             await self.gossip.start(host, port)
             return
         try:
-            await self.gossip.start(host, int(self.store.fact(GOSSIP_FACT) or 0))
+            await self.gossip.start(host, decode_stored("gossip port", int, self.store.fact(GOSSIP_FACT) or b"0"))
         except GossipFailed as error:
             log.info("gossip.moved", reason=error.message)
             await self.gossip.start(host, 0)

@@ -15,6 +15,7 @@ from dynafs.ports import Answer, Clock, Store
 from dynafs.ring.agreement import NO_BALLOT, Acceptor, Ballot, Proposal, next_ballot
 from dynafs.ring.history import Past, extended
 from dynafs.ring.transition import RingState
+from dynafs.storage.stored import decode_stored
 from dynafs.wire.messages import Stored
 from dynafs.wire.ring import decode_ring_state, encode_ring_state
 from dynafs.wire.ring_messages import AcceptRing, LearnRing, PrepareRing, ReadRing, RingReply, RingRequest, RingVote
@@ -41,16 +42,16 @@ class RingKeeper:
         """founded: what a cluster begins with; used while nothing later is stored."""
         self._me, self._store, self._clock = me, store, clock
         stored = store.fact(STATE_FACT)
-        self.state = founded if stored is None else decode_ring_state(stored)
+        self.state = founded if stored is None else decode_stored("ring state", decode_ring_state, stored)
         kept = store.fact(ACCEPTOR_FACT)
-        self._acceptor = Acceptor(1) if kept is None else _decode_acceptor(kept)
+        self._acceptor = Acceptor(1) if kept is None else decode_stored("vote", _decode_acceptor, kept)
         self._acceptor = self._acceptor.on_learned(self.state.version)
         told = store.fact(HISTORY_FACT)
         #: rings that this node has heard of, the oldest first
-        self.history = () if told is None else msgspec.msgpack.decode(told, type=tuple[Past, ...])
+        self.history = () if told is None else decode_stored("history of the ring", _decode_history, told)
         silence = store.fact(SILENCE_FACT)
         #: None while nothing is known of a former self
-        self._silent_to = None if silence is None else int(silence)
+        self._silent_to = None if silence is None else decode_stored("silence", int, silence)
         #: set by the composition root: whether this node may have been another one, that knew and promised more
         self.may_have_forgotten: Callable[[], bool] = lambda: False
         #: set by the composition root: whether it was
@@ -230,6 +231,10 @@ class RingKeeper:
             if isinstance(answer, BaseException) and not isinstance(answer, DynafsError):
                 raise answer
         return [answer for answer in answers if isinstance(answer, Answer | DynafsError)]
+
+
+def _decode_history(data: bytes) -> tuple[Past, ...]:
+    return msgspec.msgpack.decode(data, type=tuple[Past, ...])
 
 
 def _encode_acceptor(acceptor: Acceptor) -> bytes:

@@ -51,7 +51,7 @@ CATALOGUE = {
     "peer.connection_failed": "a connection to a peer met a bug of ours and was closed",
     "record.repaired": "a read brought stale owners up to date",
     "record.repair_failed": "a stale owner could not be brought up to date",
-    "record.corrupt": "a stored record fails its checksum",
+    "record.corrupt": "a stored record, or another row of the index, is damaged; `what` says which",
     "chunk.quarantined": "a stored chunk does not hash to its name and is no longer served",
     "chunk.repaired": "an owner got a good copy of a chunk it lacked",
     "chunk.repair_failed": "an owner could not be given a good copy",

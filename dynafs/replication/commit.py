@@ -39,8 +39,9 @@ from dynafs.replication.throttle import Throttle
 from dynafs.replication.writing import sloppy_run, store_at
 from dynafs.ring import file_hash
 from dynafs.ring.view import RingView
+from dynafs.storage.stored import stored_record
 from dynafs.wire.messages import CommitReply, CommitVersion, StoreRecord
-from dynafs.wire.records import decode_record, decode_version, encode_record, encode_version
+from dynafs.wire.records import decode_version, encode_record, encode_version
 
 COMMIT_ID_SIZE_BYTES = 16
 #: Commits for gateways that are remembered, so that a request that arrives again is not carried out again.
@@ -184,7 +185,7 @@ class Committer:
         above = max(known.values(), default=0)
         for _ in range(STAMP_ATTEMPTS_MAX):
             stamp = await self._stamps.next(above=above)
-            held = decode_record(self._store.latest_record(key))
+            held = stored_record(self._store.latest_record(key))
             if others.context:
                 held = held.merge(others)
             if held.time_max < stamp.time:

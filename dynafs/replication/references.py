@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from dynafs.errors import ChunkMissing, DynafsError, StoreCorrupt, WriteQuorumLost
+from dynafs.errors import ChunkMissing, DynafsError, WriteQuorumLost
 from dynafs.files import FileName, Version
 from dynafs.files.manifest import PAGE_CHUNKS, chunk_count
 from dynafs.observe.events import get_logger
@@ -20,8 +20,8 @@ from dynafs.replication.background import Background
 from dynafs.replication.files import FileReader
 from dynafs.replication.reach import Reach, failure_code
 from dynafs.ring import file_hash
+from dynafs.storage.stored import stored_record
 from dynafs.wire.messages import ChunkStates, ConfirmReferences, ReleaseReferences, Standing, Stored
-from dynafs.wire.records import decode_record
 from dynafs.wire.rows import checked_ids, checked_rows
 
 log = get_logger()
@@ -76,7 +76,7 @@ class ReferenceKeeper:
 
     def _stands(self, key: bytes, upload_id: bytes) -> bool:
         held = {self._store.read_record(key), self._store.latest_record(key)}
-        return any(version.upload_id == upload_id for data in held for version in _versions(data))
+        return any(version.upload_id == upload_id for data in held for version in stored_record(data).versions)
 
 
 class _Release(NamedTuple):
@@ -203,10 +203,3 @@ def _by_node(
         its_ids = tuple(chosen)
         for start in range(0, len(its_ids), PAGE_CHUNKS):
             yield node, its_ids[start : start + PAGE_CHUNKS]
-
-
-def _versions(data: bytes) -> tuple[Version, ...]:
-    try:
-        return decode_record(data).versions
-    except DynafsError as error:
-        raise StoreCorrupt("a stored record fails its checksum") from error

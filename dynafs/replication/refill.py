@@ -28,6 +28,7 @@ from dynafs.observe.supervision import supervised
 from dynafs.ports import Answer, Store
 from dynafs.replication.reach import Merge, Reach, failure_code
 from dynafs.ring import file_hash
+from dynafs.storage.stored import decode_stored
 from dynafs.wire.messages import PulledRecords, PullRecords
 from dynafs.wire.rows import reply_rows
 
@@ -52,6 +53,10 @@ class RefillState(msgspec.Struct):
     pulled: list[str] = []
 
 
+def _decode_state(data: bytes) -> RefillState:
+    return msgspec.json.decode(data, type=RefillState)
+
+
 def first_state(*, is_new: bool) -> bytes:
     """Return what STATE_FACT begins as: in an empty directory, or in one that is older than refills."""
     return msgspec.json.encode(RefillState(is_complete=not is_new))
@@ -64,7 +69,7 @@ class Refill:
         """generation: of this data directory. merge: makes one record part of what is held."""
         self._reach, self._store, self._generation, self._merge = reach, store, generation, merge
         stored = store.fact(STATE_FACT)
-        self._state = RefillState() if stored is None else msgspec.json.decode(stored, type=RefillState)
+        self._state = RefillState() if stored is None else decode_stored("refill", _decode_state, stored)
         if not self._reach.others:
             self._state.is_complete = True
         self._task: asyncio.Task[None] | None = None

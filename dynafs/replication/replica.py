@@ -20,10 +20,11 @@ from dynafs.replication.reaping import Reaper
 from dynafs.replication.rebalance import Rebalancer
 from dynafs.replication.references import ReferenceKeeper
 from dynafs.replication.refill import Refill
-from dynafs.replication.rows import RowReader, decode_stored
+from dynafs.replication.rows import RowReader
 from dynafs.replication.stamps import StampSource
 from dynafs.replication.survey import Surveyor
 from dynafs.replication.tree_keeper import TreeKeeper
+from dynafs.storage.stored import stored_record
 from dynafs.wire.listing_messages import ListRecords, ReadRows
 from dynafs.wire.messages import (
     ChunkReply,
@@ -221,7 +222,7 @@ class Replica:
         data = self._store.read_record(request.key)
         if not request.context:
             return Answer(RecordReply(record_digest(data)), data if request.whole else b"")
-        context = decode_stored(data).context
+        context = stored_record(data).context
         if request.context_in_body and not request.whole and len(data) > CONTEXT_IN_HEAD_SIZE_BYTES_MAX:
             return Answer(RecordReply(record_digest(data), context_in_body=True), encode_context(context))
         return Answer(RecordReply(record_digest(data), dict(context)), data if request.whole else b"")
@@ -262,7 +263,7 @@ class Replica:
         """
         incoming = decode_record(data)
         held_data = self._store.latest_record(key)
-        held = decode_stored(held_data)
+        held = stored_record(held_data)
         if incoming.time_max > held.time_max and not is_old:
             # A stamp from the far future is kept out; one that got in with the clocks of the day before is no news.
             self._stamps.check(incoming.time_max)
@@ -312,7 +313,7 @@ class Replica:
 
     async def _scan_records(self, request: ScanRecords) -> Answer:
         page = await self._store.scan_records(request.after, min(request.limit, ROWS_MAX))
-        rows = [(key, _without_inline(decode_stored(data))) for key, data in page.rows]
+        rows = [(key, _without_inline(stored_record(data))) for key, data in page.rows]
         return Answer(ScannedRecords(page.after), msgspec.msgpack.encode(rows))
 
     def _stat_chunks(self, request: StatChunks) -> Answer:

@@ -2,16 +2,14 @@
 
 import msgspec
 
-from dynafs.errors import RequestInvalid, StoreCorrupt
+from dynafs.errors import RequestInvalid
 from dynafs.files import FileName, Record
-from dynafs.observe.events import get_logger
 from dynafs.ports import Answer, Store
 from dynafs.replication.fence import Fence
+from dynafs.storage.stored import stored_record
 from dynafs.wire.listing_messages import ListRecords, ListReply, ReadRows, RowsReply
-from dynafs.wire.records import decode_record, encode_record
+from dynafs.wire.records import encode_record
 from dynafs.wire.rows import ROWS_MAX
-
-log = get_logger()
 
 _paths_decoder = msgspec.msgpack.Decoder(list[str])
 
@@ -30,7 +28,7 @@ class RowReader:
             request.bucket, request.prefix, request.delimiter, request.after, limit, is_live=request.is_live
         )
         shorten = _without_contents if request.is_live else _newest_without_contents
-        rows = [(path, encode_record(shorten(decode_stored(data)))) for path, data in page.records]
+        rows = [(path, encode_record(shorten(stored_record(data)))) for path, data in page.records]
         return Answer(ListReply(page.is_end, request.is_live), msgspec.msgpack.encode(rows))
 
     def rows(self, request: ReadRows, body: bytes) -> Answer:
@@ -43,17 +41,8 @@ class RowReader:
         if len(paths) > ROWS_MAX:
             raise RequestInvalid("body", f"at most {ROWS_MAX} paths at once")
         held = [self._store.read_record(FileName(request.bucket, path).key) for path in paths]
-        rows = [encode_record(_without_contents(decode_stored(data))) for data in held]
+        rows = [encode_record(_without_contents(stored_record(data))) for data in held]
         return Answer(RowsReply(), msgspec.msgpack.encode(rows))
-
-
-def decode_stored(data: bytes) -> Record:
-    """Return a record of this node's store. Raises StoreCorrupt."""
-    try:
-        return decode_record(data)
-    except Exception as error:
-        log.error("record.corrupt", error=str(error))  # noqa: TRY400  the error says it all
-        raise StoreCorrupt("a stored record fails its checksum") from error
 
 
 def _without_contents(record: Record) -> Record:

@@ -27,8 +27,8 @@ from dynafs.replication.reach import Reach
 from dynafs.replication.reaping import Reaper
 from dynafs.replication.references import all_chunk_ids, by_owner
 from dynafs.ring import file_hash
+from dynafs.storage.stored import stored_record
 from dynafs.wire.messages import ChunkStates, ConfirmReferences
-from dynafs.wire.records import decode_record
 
 #: Records looked at together.
 PAGE_RECORDS = 128
@@ -82,7 +82,7 @@ class Walker:
         if self._reach.first_up(file_hash(key)) != self._reach.me:
             return
         try:
-            for version in decode_record(self._store.read_record(key)).files:
+            for version in stored_record(self._store.read_record(key)).files:
                 async for ids in all_chunk_ids(self._files, key, version):
                     await self._mend_ids(key, version, ids)
         except DynafsError as error:

@@ -30,6 +30,7 @@ from dynafs.storage.marks import DiskMarks
 from dynafs.storage.recovery import indexed_key
 from dynafs.storage.references import decode_reference, encode_reference
 from dynafs.storage.segments import SegmentFiles
+from dynafs.storage.stored import decode_stored
 from dynafs.storage.trees import KnownSums
 from dynafs.wire.segments import chunk_id_of, encode_entry_header
 
@@ -201,8 +202,8 @@ class ChunkTable:
 
     def pinned_segments(self) -> set[int]:
         """Return segments that must stay: bad copies lie there that no good one has replaced yet."""
-        noted = (msgspec.msgpack.decode(value) for _, value in self._index.scan("quarantine", b""))
-        return {ChunkPlace(*one["place"]).segment for one in noted}
+        noted = (value for _, value in self._index.scan("quarantine", b""))
+        return {decode_stored("quarantine", _quarantined_segment, value) for value in noted}
 
     def recount_branch(self, branch: int) -> asyncio.Future[None]:
         """Count a branch of the chunks' tree again."""
@@ -232,3 +233,7 @@ class ChunkTable:
         """Commit what is queued and close the segments."""
         await self._chunks.close()
         self._segments.close()
+
+
+def _quarantined_segment(value: bytes) -> int:
+    return ChunkPlace(*msgspec.msgpack.decode(value)["place"]).segment

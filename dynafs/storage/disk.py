@@ -10,7 +10,10 @@ from typing import NamedTuple, Protocol, TypeVar
 
 import msgspec
 
+from dynafs.storage.stored import decode_stored
+
 T = TypeVar("T")
+_places = msgspec.msgpack.Decoder(tuple[int, int, int])
 
 #: records: bucket NUL path -> record. live: the keys of those records that have contents -> nothing.
 #: chunks: id -> place. references: id + upload id -> since when, bucket NUL path. quarantine: id -> place and reason.
@@ -26,6 +29,15 @@ class ChunkPlace(NamedTuple):
     segment: int
     offset: int
     size_bytes: int
+
+
+def decode_place(packed: bytes) -> ChunkPlace:
+    """Return the place that a stored row says. Raises StoreCorrupt."""
+    return decode_stored("place of a chunk", _unpacked, packed)
+
+
+def _unpacked(packed: bytes) -> ChunkPlace:
+    return ChunkPlace(*_places.decode(packed))
 
 
 class SegmentFile(Protocol):
@@ -136,7 +148,7 @@ class Index(ABC):
     def chunk(self, chunk_id: bytes) -> ChunkPlace | None:
         """Return where the chunk lies, None when it is not here."""
         packed = self.get("chunks", chunk_id)
-        return None if packed is None else ChunkPlace(*msgspec.msgpack.decode(packed))
+        return None if packed is None else decode_place(packed)
 
 
 class Worker(Protocol):

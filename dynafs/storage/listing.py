@@ -1,16 +1,16 @@
 """Listing: walk the records of a bucket in path order, seeking past what a delimiter hides."""
 
 from collections.abc import Generator, Sequence
+from functools import partial
 from itertools import islice, takewhile
-
-import msgspec
 
 from dynafs.files.name import common_prefix
 from dynafs.ports import Hint, ListedRecord, RecordPage, RecordScan, Reference, StoredChunk
-from dynafs.storage.disk import ChunkPlace, Index
+from dynafs.storage.disk import Index, decode_place
 from dynafs.storage.hints import decode_hint, hint_row, hints_start
 from dynafs.storage.references import decode_reference
-from dynafs.wire.records import decode_record, has_contents
+from dynafs.storage.stored import decode_stored, stored_record
+from dynafs.wire.records import has_contents
 
 #: A page stops here even below its limit of rows: inline contents come along with their records.
 PAGE_SIZE_BYTES_MAX = 8 << 20
@@ -111,7 +111,7 @@ def scan_records(index: Index, after: bytes, limit: int) -> RecordScan:
 def scan_chunks(index: Index, after: bytes, limit: int) -> list[StoredChunk]:
     """Return up to `limit` chunks behind an id."""
     rows = islice(index.scan("chunks", after + b"\0" if after else b""), limit)
-    places = ((chunk_id, ChunkPlace(*msgspec.msgpack.decode(packed))) for chunk_id, packed in rows)
+    places = ((chunk_id, decode_place(packed)) for chunk_id, packed in rows)
     return [StoredChunk(chunk_id, place.size_bytes, place.segment) for chunk_id, place in places]
 
 
@@ -135,7 +135,7 @@ def scan_hints(index: Index, target: str, after: Hint | None, limit: int) -> lis
     start = hints_start(target)
     first = start if after is None else hint_row(after) + b"\0"
     rows = takewhile(lambda row: row[0].startswith(start), index.scan("hints", first))
-    return [decode_hint(*row) for row in islice(rows, limit)]
+    return [decode_stored("hint", partial(decode_hint, row), value) for row, value in islice(rows, limit)]
 
 
 def hint_targets(index: Index) -> list[str]:
@@ -145,11 +145,11 @@ def hint_targets(index: Index) -> list[str]:
     row = next(scan, None)
     while row is not None:
         target = row[0].partition(b"\0")[0]
-        targets.append(target.decode())
+        targets.append(decode_stored("hint", bytes.decode, target))
         row = _sent(scan, target + b"\1")
     return targets
 
 
 def _is_file(data: bytes) -> bool:
-    newest = decode_record(data).newest
+    newest = stored_record(data).newest
     return newest is not None and newest.is_file

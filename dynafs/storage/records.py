@@ -13,6 +13,7 @@ from dynafs.storage.hints import encode_hint, hint_row
 from dynafs.storage.listing import hint_targets, list_records, scan_hints, scan_records
 from dynafs.storage.live import note_live
 from dynafs.storage.marks import DiskMarks
+from dynafs.storage.stored import decode_stored
 from dynafs.storage.trees import RECORDS, KnownSums, TreeWrites
 
 _CEILING_KEY = b"clock_ceiling"
@@ -68,7 +69,7 @@ class RecordTable:
 
     def clock_ceiling(self) -> int:
         """Return the durable ceiling of the hybrid clock."""
-        return int(self._index.get("node", _CEILING_KEY) or b"0")
+        return decode_stored("ceiling of the clock", int, self._index.get("node", _CEILING_KEY) or b"0")
 
     def put_clock_ceiling(self, ceiling: int) -> asyncio.Future[None]:
         """Remember the hybrid clock's ceiling."""

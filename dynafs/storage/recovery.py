@@ -11,6 +11,7 @@ from dynafs.errors import RemoteProtocolError
 from dynafs.observe.events import get_logger
 from dynafs.storage.disk import ChunkPlace, Index, SegmentFile, SegmentMedium
 from dynafs.storage.references import encode_reference
+from dynafs.storage.stored import decode_stored
 from dynafs.storage.trees import TreeWrites
 from dynafs.wire.frames import BODY_SIZE_BYTES_MAX
 from dynafs.wire.segments import (
@@ -47,7 +48,7 @@ def recover(index: Index, segments: SegmentMedium) -> int:
     added = 0
     for number in segments.numbers():
         known = index.get("node", indexed_key(number))
-        start, end = int(known or b"0"), segments.size_bytes(number)
+        start, end = decode_stored("end of a segment", int, known or b"0"), segments.size_bytes(number)
         if start < end:
             found = _index_entries(index, number, scan_segment(segments.open(number), number, start), end)
             if found:
