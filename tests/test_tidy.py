@@ -93,7 +93,9 @@ def test_every_event_is_in_the_catalogue_and_every_listed_one_is_used() -> None:
     used = set()
     for path in PRODUCT:
         used |= set(
-            re.findall(r"\.(?:debug|info|warning|error|exception)\(\s*\"([a-z_]+\.[a-z_]+)\"", path.read_text())
+            re.findall(
+                r"(?:\.(?:debug|info|warning|error|exception)|log_bug)\(\s*\"([a-z_]+\.[a-z_]+)\"", path.read_text()
+            )
         )
     assert used == set(CATALOGUE)
 

@@ -12,7 +12,7 @@ was never retrieved" comes when the garbage collector runs, if it does.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from dynafs.observe import metrics
@@ -33,7 +33,13 @@ def described(error: BaseException) -> str:
 def report_failure(task: str, error: BaseException) -> None:
     """Log and count a bug that ended a task, or one round of it. task: what the task does, in few words."""
     metrics.task_failures.labels(task).inc()
-    log.error("task.failed", task=task, error=described(error), exc_info=error)
+    log_bug("task.failed", error, task=task)
+
+
+def log_bug(event: str, error: BaseException, **fields: object) -> None:
+    """Log a bug with its traceback. A log that cannot be written does not end what survives the bug."""
+    with suppress(Exception):
+        log.error(event, error=described(error), exc_info=error, **fields)
 
 
 async def outcome_of(work: Callable[[], Awaitable[None]]) -> BaseException | None:

@@ -172,7 +172,7 @@ class Committer:
     async def _read_others(self, key: bytes, policy: QuorumPolicy) -> Record:
         """Return what other nodes hold of a file when this one no longer holds what it wrote last, so that it need not
         take another name; the empty record when that cannot be read, or need not be."""
-        if self._actors.is_covered(key, decode_record(self._store.latest_record(key)).context):
+        if self._actors.is_covered(key, stored_record(self._store.latest_record(key)).context):
             return EMPTY
         try:
             return await self._reader.read(key, policy)

@@ -10,12 +10,9 @@ import msgspec
 
 from dynafs.errors import DynafsError
 from dynafs.observe import metrics
-from dynafs.observe.events import get_logger
-from dynafs.observe.supervision import described, outcome_of, supervised
+from dynafs.observe.supervision import described, log_bug, outcome_of, supervised
 from dynafs.ports import Clock
 from dynafs.replication.throttle import Throttle
-
-log = get_logger()
 
 #: Pause after a run that met a bug, twice as long after each further one in a row, and the longest; jittered.
 FAILED_PAUSE_S_MIN, FAILED_PAUSE_S_MAX = 1.0, 300.0
@@ -204,7 +201,7 @@ class Job:
         bug = described(error)
         if bug != self._bug:
             # Once as long as it is the same.
-            log.error("job.failed", job=self.status.name, error=bug, exc_info=error)
+            log_bug("job.failed", error, job=self.status.name)
         self._bugs, self._bug, self._rest_state = self._bugs + 1, bug, "failed"
         self.status.last_error = bug
         pause_s = min(FAILED_PAUSE_S_MIN * 2.0 ** min(self._bugs - 1, 30), FAILED_PAUSE_S_MAX)

@@ -7,12 +7,13 @@ While one batch is being synced the next one gathers, so the number of fsyncs fo
 import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Generic, Protocol, TypeVar
 
 from dynafs.errors import DynafsError, StoreFailed
 from dynafs.observe import metrics
 from dynafs.observe.events import get_logger
-from dynafs.observe.supervision import described
+from dynafs.observe.supervision import log_bug
 from dynafs.storage.disk import Worker
 
 log = get_logger()
@@ -79,9 +80,9 @@ class CommitLane(Generic[P]):
                 if not self._worker.tell(_wake_all, batch, failure):
                     return
                 batch = []
-        except Exception as error:
-            log.exception("commit.stopped", lane=self._name, error=described(error))
+        except Exception as error:  # noqa: BLE001  nobody must wait for a thread that is gone
             self._stop(batch, StoreFailed(f"the {self._name} commit thread met a bug; start the node again"))
+            log_bug("commit.stopped", error, lane=self._name)
 
     def _stop(self, batch: list[P], reason: StoreFailed) -> None:
         """Fail what waits, and whatever is submitted from now on."""
@@ -111,11 +112,13 @@ class CommitLane(Generic[P]):
         try:
             self._commit(batch)
         except DynafsError as error:
-            log.error("store.failed", lane=self._name, writes=len(batch), code=error.code, error=str(error))  # noqa: TRY400
+            # The log may lie on the same full disk.
+            with suppress(OSError):
+                log.error("store.failed", lane=self._name, writes=len(batch), code=error.code, error=str(error))  # noqa: TRY400
             return error
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  any bug
             # Our own bug must fail the writers who wait, not leave them hanging.
-            log.exception("commit.failed", lane=self._name, writes=len(batch), error=described(error))
+            log_bug("commit.failed", error, lane=self._name, writes=len(batch))
             return StoreFailed(f"commit failed: {error!r}")
         return None
 

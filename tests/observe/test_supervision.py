@@ -4,6 +4,7 @@ import asyncio
 import itertools
 
 import pytest
+import structlog
 
 from dynafs.observe import metrics
 from dynafs.observe.supervision import RESTART_S_MAX, on_loop_failure, reporting, supervised
@@ -57,6 +58,34 @@ def test_supervised_task_ends_when_it_is_cancelled_and_not_when_something_it_awa
 
     run_virtually(main())
     assert reports(events) == [("wait", "CancelledError")]
+
+
+def test_log_that_cannot_be_written_ends_nothing() -> None:
+    """A full disk under the log must not turn a bug that is survived into the end of its task."""
+    started = 0
+
+    class Unwritable:
+        def write(self, _: str) -> None:
+            raise OSError(28, "No space left on device")
+
+        flush = close = write
+
+    async def work() -> None:
+        nonlocal started
+        started += 1
+        if started < 3:
+            raise AssertionError
+
+    async def main() -> None:
+        await supervised("log", work)
+
+    before = structlog.get_config()
+    structlog.configure(logger_factory=structlog.WriteLoggerFactory(file=Unwritable()), cache_logger_on_first_use=False)
+    try:
+        run_virtually(main())
+    finally:
+        structlog.configure(**before)
+    assert started == 3
 
 
 async def test_bugs_that_nobody_awaits_are_reported(events: list[dict]) -> None:

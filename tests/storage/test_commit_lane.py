@@ -4,8 +4,9 @@ import asyncio
 from dataclasses import dataclass
 
 import pytest
+import structlog
 
-from dynafs.errors import DynafsError, StoreFailed
+from dynafs.errors import DynafsError, StoreError, StoreFailed, StoreFull
 from dynafs.storage.commit import CommitLane
 from dynafs.storage.posix import ThreadWorker
 
@@ -47,6 +48,29 @@ async def test_bug_in_a_commit_fails_its_writers_and_the_lane_goes_on(events: li
     await lane.write()
     await lane.lane.close()
     assert [(one["event"], one["log_level"]) for one in events] == [("commit.failed", "error")]
+
+
+@pytest.mark.parametrize("error", [StoreFull("full"), KeyError("k")])
+async def test_lane_goes_on_when_the_log_cannot_be_written(error: Exception) -> None:
+    """The disk that is full may be the log's, too."""
+
+    class Unwritable:
+        def write(self, _: str) -> None:
+            raise OSError(28, "No space left on device")
+
+        flush = close = write
+
+    lane, before = Lane(), structlog.get_config()
+    structlog.configure(logger_factory=structlog.WriteLoggerFactory(file=Unwritable()), cache_logger_on_first_use=False)
+    try:
+        lane.error = error
+        with pytest.raises(StoreError):
+            await lane.write()
+        lane.error = None
+        await lane.write()
+        await lane.lane.close()
+    finally:
+        structlog.configure(**before)
 
 
 async def test_bug_in_the_commit_thread_fails_all_writes_from_then_on(events: list[dict]) -> None:
