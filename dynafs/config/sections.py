@@ -112,7 +112,7 @@ class HttpSettings(Section, frozen=True):
     """Longest single request header or request line."""
     headers_total_size_bytes_max: Annotated[int, Meta(ge=KIB, le=16 * MIB)] = 32 * KIB
     """All headers of one request together."""
-    headers_pending_size_bytes_max: Annotated[int, Meta(ge=MIB, le=1024 * MIB)] = 16 * MIB
+    headers_pending_size_bytes_max: Annotated[int, Meta(ge=64 * KIB, le=1024 * MIB)] = 16 * MIB
     """Headers of all requests whose headers are not complete yet. At the limit the oldest such connection is closed."""
     header_timeout_s: Seconds = 10.0
     """How long a client may take from the first byte of a request to the end of its headers."""

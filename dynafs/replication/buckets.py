@@ -5,6 +5,7 @@ with different policies in the same moment race: the later stamp wins, and until
 may have been used. Make a bucket with a policy of its own before its first PUT.
 """
 
+import asyncio
 from collections import OrderedDict
 
 import msgspec
@@ -13,6 +14,7 @@ from dynafs.errors import BucketExists, NotFound, PolicyRefused, ReadQuorumLost
 from dynafs.files import BucketPolicy, FileName, Record, Version, VersionKind
 from dynafs.observe.events import get_logger
 from dynafs.quorum import QuorumPolicy
+from dynafs.replication.background import note_failure
 from dynafs.replication.commit import UNSTAMPED, Committer
 from dynafs.replication.records import RecordReader
 
@@ -29,6 +31,8 @@ class Buckets:
         self._records, self._committer, self._n, self.default = records, committer, n, default
         self._own = QuorumPolicy(n, default.r, default.w)
         self._known: OrderedDict[str, BucketPolicy] = OrderedDict()
+        #: {bucket: the attempt to find or make it}
+        self._making: dict[str, asyncio.Task[BucketPolicy]] = {}
 
     def quorum(
         self,
@@ -76,9 +80,21 @@ class Buckets:
             return record
 
     async def find_or_make(self, bucket: str) -> BucketPolicy:
-        """Return the bucket's policy, making it with the cluster's default when it does not exist."""
+        """Return the bucket's policy, making it with the cluster's default when it does not exist. Requests that come
+        together share one attempt."""
+        known = self._known.get(bucket)
+        if known is not None:
+            return known
+        making = self._making.get(bucket)
+        if making is None:
+            making = self._making[bucket] = asyncio.create_task(self._find_or_make(bucket))
+            making.add_done_callback(note_failure)
+            making.add_done_callback(lambda _: self._making.pop(bucket))
+        return await asyncio.shield(making)
+
+    async def _find_or_make(self, bucket: str) -> BucketPolicy:
         try:
-            return self._known.get(bucket) or await self.find(bucket)
+            return await self.find(bucket)
         except NotFound:
             return await self.make(bucket, self.default)
 

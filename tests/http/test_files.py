@@ -237,3 +237,14 @@ async def test_gateway_that_owns_no_copy_forwards(make_cluster, session: ClientS
         assert response.status == 204
     async with session.get(cluster.file_url("demo", "n5")) as response:
         assert len((await response.json())["files"]) == 11
+
+
+async def test_first_writes_of_a_bucket_make_it_once(cluster, session, events) -> None:
+    """However many come at the same moment."""
+
+    async def put(number: int) -> int:
+        async with session.put(cluster.file_url(f"together/{number}"), data=b"x") as response:
+            return response.status
+
+    assert set(await asyncio.gather(*(put(number) for number in range(40)))) == {201}
+    assert [event["bucket"] for event in events if event["event"] == "bucket.made"] == ["together"]
