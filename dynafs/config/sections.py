@@ -122,7 +122,7 @@ class HttpSettings(Section, frozen=True):
     """How long an upload may send nothing, or a download take nothing, before it is given up."""
     body_rate_bytes_per_s_min: Annotated[int, Meta(ge=1, le=1 << 30)] = 16 * KIB
     """Least rate of an upload or a download, while the node waits for the client."""
-    body_rate_window_s: Annotated[float, Meta(ge=1.0, le=DAY_S)] = 30.0
+    body_rate_window_s: Seconds = 30.0
     """A client is given up when it is this far behind the least rate; also one that sends or takes nothing for so long.
     When other clients wait for memory, it is given up sooner."""
     connections_max: Count = 4096

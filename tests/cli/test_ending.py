@@ -79,7 +79,7 @@ async def test_closed_streams_do_not_get_into_files(url: str, tmp_path) -> None:
         ("dynafs ls --url http://a:b@127.0.0.1", 2, "use http://HOST:PORT"),
         ("dynafs ls --token $'a\\nb'", 2, "error: token: use printable ASCII"),
         ("dynafs put /dev/null demo/x --context $'a\\nb'", 2, "X-Dynafs-Context: use printable"),
-        ("dynafs ring stage join $'\\xe9'", 2, "is not valid UTF-8"),
+        ("dynafs ring stage join $'\\xe9'", 2, "is no name of a node"),
     ],
 )
 async def test_wrong_usage(url: str, script: str, code: int, told: str) -> None:
