@@ -8,6 +8,7 @@ import contextlib
 import time
 from collections.abc import Callable
 from email.utils import formatdate
+from socket import IPPROTO_TCP
 from typing import Any, cast
 
 from aiohttp import EMPTY_PAYLOAD, StreamReader, web
@@ -28,6 +29,10 @@ log = get_logger()
 #: After an answer that ends the connection, what the client still sends is read for this long, so that it sees the
 #: answer instead of a reset.
 LINGER_S = 1.0
+#: Bytes of a response that the kernel takes before the client's window lets them go (TCP_NOTSENT_LOWAT of Linux). Without
+#: it the kernel keeps megabytes for each client that does not read, and the node spends its time on filling them.
+UNSENT_SIZE_BYTES_MAX = 256 << 10
+_TCP_NOTSENT_LOWAT = 25
 
 
 class ClientConnection(web.RequestHandler):
@@ -72,6 +77,10 @@ class ClientConnection(web.RequestHandler):
             return
         self._is_admitted = True
         metrics.http_connections.inc()
+        if socket is not None:
+            # Where a kernel has no such limit, responses are as before.
+            with contextlib.suppress(OSError):
+                socket.setsockopt(IPPROTO_TCP, _TCP_NOTSENT_LOWAT, UNSENT_SIZE_BYTES_MAX)
         super().connection_made(transport)
 
     def _refuse(self, limit: str) -> None:
