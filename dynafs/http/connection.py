@@ -29,8 +29,8 @@ log = get_logger()
 #: After an answer that ends the connection, what the client still sends is read for this long, so that it sees the
 #: answer instead of a reset.
 LINGER_S = 1.0
-#: Bytes of a response that the kernel takes before the client's window lets them go (TCP_NOTSENT_LOWAT of Linux). Without
-#: it the kernel keeps megabytes for each client that does not read, and the node spends its time on filling them.
+#: Bytes of a response that the kernel takes before the client's window lets them go (TCP_NOTSENT_LOWAT of Linux).
+#: Without it the kernel keeps megabytes for each client that does not read, and the node spends its time on filling them.
 UNSENT_SIZE_BYTES_MAX = 256 << 10
 _TCP_NOTSENT_LOWAT = 25
 

@@ -12,6 +12,8 @@ from machine import cpu_s
 from targets import Target
 
 HERE = Path(__file__).resolve().parent
+#: Seed of the large file that is read.
+KEPT = "kept"
 
 
 def preload(target: Target, cases: list[str], work: Path) -> None:
@@ -29,6 +31,8 @@ def preload(target: Target, cases: list[str], work: Path) -> None:
         subprocess.run(["curl", "-sS", "--fail", "-K", config], check=True, stdout=subprocess.DEVNULL)
         for number in range(case.keys):
             (work / f"preload-{number}").unlink()
+    if "get_256m" in cases:
+        _large(target, "put_256m", KEPT, work)
 
 
 def run_case(target: Target, name: str, seconds: int, seed: str, work: Path) -> Result:
@@ -36,7 +40,7 @@ def run_case(target: Target, name: str, seconds: int, seed: str, work: Path) -> 
     pids = list(target.processes().values())
     before_s = cpu_s(pids)
     if name in LARGE_CASES:
-        rate, took = _large(target, name, seed, work)
+        rate, took = _large(target, name, KEPT if name.startswith("get") else seed, work)
         return Result(rate, took, took, took, 1000 * (cpu_s(pids) - before_s), 0)
     told = _wrk(target, SMALL_CASES[name], seconds, seed)
     spent_ms = 1000 * (cpu_s(pids) - before_s) / max(told["requests"], 1)
