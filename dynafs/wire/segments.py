@@ -12,7 +12,6 @@ from typing import NamedTuple
 
 from blake3 import blake3
 from crc32c import crc32c
-from typing_extensions import Buffer
 
 from dynafs.errors import RemoteProtocolError
 
@@ -67,6 +66,6 @@ def is_intact(header: EntryHeader, key: bytes) -> bool:
     return len(key) == header.key_size_bytes and crc32c(key, crc32c(header.fixed)) == header.crc
 
 
-def chunk_id_of(body: Buffer) -> bytes:
+def chunk_id_of(body: bytes | bytearray | memoryview) -> bytes:
     """Return the name of a chunk: the BLAKE3-256 hash of its bytes."""
     return blake3(body).digest()
