@@ -64,6 +64,7 @@ class HttpServer:
         self._prefix = replication.settings.node.name
         self._count = itertools.count(1)
         self._runner: web.ServerRunner | None = None
+        self._logs_requests = replication.settings.log.level == "debug"
         self._events = ConnectionEvents()
         self._limits = ConnectionLimits(
             settings.connections_max, settings.connections_per_address_max, descriptor_max,
@@ -115,12 +116,12 @@ class HttpServer:
             log.exception("http.failed", method=request.method, path=request.raw_path[:500], request=request.request_id)
             response = error_response(DynafsError("internal error; see the node's log"))
         seconds = time.monotonic() - started
-        metrics.http_requests.labels(request.method, response.status).inc()
-        metrics.http_seconds.labels(request.method).observe(seconds)
-        log.debug(
-            "http.answered", method=request.method, path=request.raw_path, status=response.status,
-            duration_ms=round(1000 * seconds, 2), request=request.request_id,
-        )  # fmt: skip
+        metrics.http.add(request.method, response.status, seconds)
+        if self._logs_requests:
+            log.debug(
+                "http.answered", method=request.method, path=request.raw_path, status=response.status,
+                duration_ms=round(1000 * seconds, 2), request=request.request_id,
+            )  # fmt: skip
         return response
 
     async def _answer(self, request: ClientRequest) -> web.StreamResponse:
