@@ -1,13 +1,15 @@
-"""Reads that owners agree on: nearly all of them.
+"""Answers that owners agree on, or that simply all come: nearly all of them.
 
-Rule: this path may be taken while the ring is stable and R >= W holds in a strong bucket: what R owners hold alike is
-held by W then, so there is nothing to repair and nothing to merge. Whenever an owner is late, fails, or holds something
-else, it gives no answer, and the general read (`records.RecordReader`) begins from the start.
+Rule: this path may be taken while the ring is stable and the bucket strong. A read ends here when R >= W and R owners
+hold the same record, because W hold it then and there is nothing to repair; a write learns here what it must stand
+above when the first R owners reply. Whenever an owner is late, fails, or holds something else, there is no result, and
+the general read (`records.RecordReader`) begins from the start.
 """
 
 import asyncio
 from functools import partial
 
+from dynafs.causality.versions import join
 from dynafs.errors import DynafsError, RemoteProtocolError
 from dynafs.files.version import Record
 from dynafs.ports import Answer
@@ -15,35 +17,69 @@ from dynafs.quorum import QuorumPolicy
 from dynafs.replication.reach import Reach
 from dynafs.ring import file_hash
 from dynafs.wire.messages import ReadRecord, RecordReply
-from dynafs.wire.records import decode_record
+from dynafs.wire.records import decode_context, decode_record
 
 
 def may_agree(reach: Reach, policy: QuorumPolicy) -> bool:
     """Return whether equal answers of R owners are all that a read takes."""
-    return policy.r >= policy.w and not policy.is_available and reach.view.is_stable
+    return policy.r >= policy.w and is_plain(reach, policy)
 
 
-async def read_agreed(reach: Reach, key: bytes, policy: QuorumPolicy, late_s: float) -> Record | None:
+def is_plain(reach: Reach, policy: QuorumPolicy) -> bool:
+    """Return whether there is one set of owners, and only owners count."""
+    return not policy.is_available and reach.view.is_stable
+
+
+async def read_agreed(reach: Reach, key: bytes, r: int, late_s: float) -> Record | None:
     """Return the record that the first R owners hold alike, None when they do not, or not within `late_s`."""
     view = reach.view
-    answers, request = _Answers(reach, policy.r), ReadRecord(key, whole=True, ring_version=view.version)
-    for node in reach.in_reading_order(view.readers(file_hash(key)))[: policy.r]:
+    answers, request = _Answers(reach, r), ReadRecord(key, whole=True, ring_version=view.version)
+    for node in reach.in_reading_order(view.readers(file_hash(key)))[:r]:
         answers.follow(node, reach.ask(node, request))
         request = ReadRecord(key, ring_version=view.version)
-    return await answers.agreed(late_s)
+    if not await answers.all_come(late_s):
+        return None
+    digest: bytes | None = None
+    body: bytes | bytearray = b""
+    for reply, data in answers.come:
+        if digest not in (None, reply.digest):
+            return None
+        digest, body = reply.digest, data or body
+    try:
+        return decode_record(body).resolved()
+    except RemoteProtocolError:
+        return None
+
+
+async def read_contexts(reach: Reach, key: bytes, r: int, wall_ms: int, late_s: float) -> dict[str, int] | None:
+    """Return the joined contexts of the first R owners, None when one fails or is late. wall_ms: see `ReadRecord`."""
+    view, answers = reach.view, _Answers(reach, r)
+    request = ReadRecord(key, context=True, wall_ms=wall_ms, ring_version=view.version, context_in_body=True)
+    for node in reach.in_reading_order(view.readers(file_hash(key)))[:r]:
+        answers.follow(node, reach.ask(node, request))
+    if not await answers.all_come(late_s):
+        return None
+    joined: dict[str, int] = {}
+    try:
+        for reply, data in answers.come:
+            context = decode_context(data) if reply.context_in_body else reply.context
+            if context:
+                joined = join(joined, context)
+    except RemoteProtocolError:
+        return None
+    return joined
 
 
 class _Answers:
-    """Waits for the answers of a few owners; gives up at the first that fails or differs."""
+    """Waits for the answers of a few owners; gives up at the first that fails."""
 
-    __slots__ = ("_began_s", "_body", "_digest", "_is_agreed", "_left", "_reach")
+    __slots__ = ("_all_came", "_began_s", "_left", "_reach", "come")
 
     def __init__(self, reach: Reach, count: int) -> None:
         self._reach, self._left, self._began_s = reach, count, reach.loop.time()
-        #: of the first answer
-        self._digest: bytes | None = None
-        self._body: bytes | bytearray = b""
-        self._is_agreed: asyncio.Future[bool] = reach.loop.create_future()
+        #: (reply, body) in the order in which they came
+        self.come: list[tuple[RecordReply, bytes | bytearray]] = []
+        self._all_came: asyncio.Future[bool] = reach.loop.create_future()
 
     def follow(self, node: str, future: "asyncio.Future[Answer]") -> None:
         """Take the answer of an owner in when it comes, at once if it is here."""
@@ -56,33 +92,28 @@ class _Answers:
         try:
             message, body = future.result()
         except (DynafsError, asyncio.CancelledError):
-            self._decide(is_agreed=False)
+            self._decide(is_good=False)
             return
         if node != self._reach.me:
             self._reach.speeds.add(node, self._reach.loop.time() - self._began_s)
-        if not isinstance(message, RecordReply) or self._digest not in (None, message.digest):
-            self._decide(is_agreed=False)
+        if not isinstance(message, RecordReply):
+            self._decide(is_good=False)
             return
-        self._digest, self._left = message.digest, self._left - 1
-        self._body = body or self._body
+        self.come.append((message, body))
+        self._left -= 1
         if not self._left:
-            self._decide(is_agreed=True)
+            self._decide(is_good=True)
 
-    def _decide(self, *, is_agreed: bool) -> None:
-        if not self._is_agreed.done():
-            self._is_agreed.set_result(is_agreed)
+    def _decide(self, *, is_good: bool) -> None:
+        if not self._all_came.done():
+            self._all_came.set_result(is_good)
 
-    async def agreed(self, late_s: float) -> Record | None:
-        """Return what all hold, None when that is not one record or an answer is late."""
-        if not self._is_agreed.done():
-            timer = self._reach.loop.call_later(late_s, partial(self._decide, is_agreed=False))
+    async def all_come(self, late_s: float) -> bool:
+        """Return whether all answers come before they are late."""
+        if not self._all_came.done():
+            timer = self._reach.loop.call_later(late_s, partial(self._decide, is_good=False))
             try:
-                await self._is_agreed
+                await self._all_came
             finally:
                 timer.cancel()
-        if not self._is_agreed.result():
-            return None
-        try:
-            return decode_record(self._body).resolved()
-        except RemoteProtocolError:
-            return None
+        return self._all_came.result()

@@ -13,7 +13,7 @@ from dynafs.observe.events import get_logger
 from dynafs.ports import Answer
 from dynafs.quorum import QuorumPolicy, QuorumRead, QuorumWrite, Verdict
 from dynafs.quorum.read import RepairPlan
-from dynafs.replication.agreement import may_agree, read_agreed
+from dynafs.replication.agreement import is_plain, may_agree, read_agreed, read_contexts
 from dynafs.replication.background import Background
 from dynafs.replication.latency import LatencyTracker
 from dynafs.replication.reach import Reach, failure_code
@@ -162,7 +162,7 @@ class RecordReader:
         """
         began_s, hedge_s = self._reach.loop.time(), self._latency.hedge_s
         if may_agree(self._reach, policy):
-            record = await read_agreed(self._reach, key, policy, hedge_s)
+            record = await read_agreed(self._reach, key, policy.r, hedge_s)
             if record is not None:
                 self._note_time(began_s)
                 return record
@@ -222,10 +222,18 @@ class RecordReader:
         """
         if not policy.is_available:
             policy = replace(policy, r=max(policy.r, min(policy.w, 2)))
-        return await self._reach.in_view(partial(self._read_context_in, key, policy, wall_ms))
+        hedge_s = self._latency.hedge_s
+        if is_plain(self._reach, policy):
+            context = await read_contexts(self._reach, key, policy.r, wall_ms, hedge_s)
+            if context is not None:
+                return context
+            hedge_s = 0.0
+        return await self._reach.in_view(partial(self._read_context_in, key, policy, wall_ms, hedge_s))
 
-    async def _read_context_in(self, key: bytes, policy: QuorumPolicy, wall_ms: int, view: RingView) -> dict[str, int]:
-        run = _ReadRun(self._reach, key, policy, view, self._latency.hedge_s, wall_ms=wall_ms)
+    async def _read_context_in(
+        self, key: bytes, policy: QuorumPolicy, wall_ms: int, hedge_s: float, view: RingView
+    ) -> dict[str, int]:
+        run = _ReadRun(self._reach, key, policy, view, hedge_s, wall_ms=wall_ms)
         await run.run()
         context: dict[str, int] = {}
         for one in run.contexts:

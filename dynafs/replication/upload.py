@@ -94,6 +94,8 @@ class Uploader:
         WriteQuorumLost with an unknown outcome. Raises BodyIncomplete, DigestMismatch, Overloaded,
         StoreFull, QuorumError."""
         self.check_room()
+        if plan.size_bytes is not None and plan.size_bytes <= self.inline_limit_bytes:
+            return await self._upload_small(plan, plan.size_bytes, source)
         with self.seats.open(plan.buffer_bytes(), plan.client) as seat:
             key = plan.name.key
             context = self.committer.begin_context(key, plan.policy)
@@ -114,6 +116,28 @@ class Uploader:
                 if context is not None:
                     context.cancel()
                     context.add_done_callback(note_failure)
+
+    async def _upload_small(self, plan: UploadPlan, size_bytes: int, source: AsyncIterator[bytes]) -> Receipt:
+        """Store a body that was announced to fit into its record: it needs no chunks, and what its version must stand
+        above is learned when it has arrived, which is nearly at once."""
+        pieces, left_bytes, upload_id = list[bytes](), size_bytes, self.clock.random_bytes(UPLOAD_ID_SIZE_BYTES)
+        with self.seats.open(max(size_bytes, 1), plan.client) as seat:
+            async for piece in source:
+                if not seat.try_grow(len(piece)):
+                    await seat.grow(len(piece))
+                pieces.append(piece)
+                left_bytes -= len(piece)
+                if left_bytes < 0:
+                    break
+            if left_bytes:
+                raise _not_as_announced(size_bytes - left_bytes, size_bytes)
+            inline = b"".join(pieces)
+            for one in plan.expected:
+                hasher = _new_hasher(one.algorithm)
+                hasher.update(inline)
+                _check_digest(one, hasher)
+            draft = _draft(plan, upload_id, size_bytes, etag_of([chunk_id_of(inline)]), inline=inline)
+            return await self.committer.commit(plan.name.key, draft, plan.policy, seen=plan.seen)
 
 
 def _is_not_written(error: BaseException) -> bool:
@@ -205,13 +229,12 @@ class _ChunkCutter:
         """Return the draft of the version once all its chunks are held by W owners."""
         plan = self._plan
         if plan.size_bytes is not None and self._size_bytes != plan.size_bytes:
-            raise BodyIncomplete(f"the body has {self._size_bytes} bytes, {plan.size_bytes} were announced")
+            raise _not_as_announced(self._size_bytes, plan.size_bytes)
         for expected, hasher in self._hashers:
-            if (actual := hasher.digest()) != expected.digest:
-                raise DigestMismatch(expected.field, expected.digest.hex(), actual.hex())
+            _check_digest(expected, hasher)
         if self._size_bytes <= self._uploader.inline_limit_bytes and not self._ids:
             inline = bytes(self._buffer)
-            return self._draft(etag_of([chunk_id_of(inline)]), inline=inline)
+            return self._drafted(etag_of([chunk_id_of(inline)]), inline=inline)
         if self._buffer:
             await self._send(self._buffer)
         etag = etag_of(self._ids)
@@ -219,7 +242,10 @@ class _ChunkCutter:
         while self._sends:
             await self._reap(asyncio.FIRST_EXCEPTION)
         await self._renew()
-        return self._draft(etag, manifest=manifest)
+        return self._drafted(etag, manifest=manifest)
+
+    def _drafted(self, etag: str, inline: bytes | None = None, manifest: Manifest | None = None) -> Version:
+        return _draft(self._plan, self._upload_id, self._size_bytes, etag, inline, manifest)
 
     async def _renew(self) -> None:
         """After a long time, make sure that all chunks are still there and stay until the commit is through."""
@@ -245,19 +271,37 @@ class _ChunkCutter:
             await self._send(page)
         return Manifest(size, b"".join(self._ids), paged=True)
 
-    def _draft(self, etag: str, inline: bytes | None = None, manifest: Manifest | None = None) -> Version:
-        return Version(
-            stamp=UNSTAMPED,
-            kind=VersionKind.FILE,
-            upload_id=self._upload_id,
-            size_bytes=self._size_bytes,
-            content_type=self._plan.content_type,
-            etag=etag,
-            metadata=dict(self._plan.metadata),
-            inline=inline,
-            manifest=manifest,
-            keeps_both=self._plan.keeps_both,
-        )
+
+def _draft(
+    plan: UploadPlan,
+    upload_id: bytes,
+    size_bytes: int,
+    etag: str,
+    inline: bytes | None = None,
+    manifest: Manifest | None = None,
+) -> Version:
+    return Version(
+        stamp=UNSTAMPED,
+        kind=VersionKind.FILE,
+        upload_id=upload_id,
+        size_bytes=size_bytes,
+        content_type=plan.content_type,
+        etag=etag,
+        metadata=dict(plan.metadata),
+        inline=inline,
+        manifest=manifest,
+        keeps_both=plan.keeps_both,
+    )
+
+
+def _not_as_announced(size_bytes: int, announced_bytes: int) -> BodyIncomplete:
+    return BodyIncomplete(f"the body has {size_bytes} bytes, {announced_bytes} were announced")
+
+
+def _check_digest(expected: ExpectedDigest, hasher: _Hasher) -> None:
+    """Raise DigestMismatch unless the body hashes to what the client says."""
+    if (actual := hasher.digest()) != expected.digest:
+        raise DigestMismatch(expected.field, expected.digest.hex(), actual.hex())
 
 
 def _new_hasher(algorithm: str) -> _Hasher:
