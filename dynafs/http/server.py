@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import logging
 import socket
 import sys
 import time
@@ -64,7 +65,7 @@ class HttpServer:
         self._prefix = replication.settings.node.name
         self._count = itertools.count(1)
         self._runner: web.ServerRunner | None = None
-        self._logs_requests = replication.settings.log.level == "debug"
+        self._logs_requests = log.is_enabled_for(logging.DEBUG)
         self._events = ConnectionEvents()
         self._limits = ConnectionLimits(
             settings.connections_max, settings.connections_per_address_max, descriptor_max,
