@@ -4,7 +4,7 @@ import ipaddress
 
 from dynafs.ring.names import split_address
 
-__all__ = ["is_loopback", "joined", "split_address"]
+__all__ = ["is_loopback", "is_unspecified", "joined", "split_address"]
 
 
 def joined(host: str, port: int) -> str:
@@ -20,3 +20,11 @@ def is_loopback(address: str) -> bool:
     except ValueError:
         # Host names have no case, and may end with the dot of the root.
         return host.lower().removesuffix(".") == "localhost"
+
+
+def is_unspecified(address: str) -> bool:
+    """Return whether HOST:PORT stands for all addresses of a machine: to listen on, not to call."""
+    try:
+        return ipaddress.ip_address(split_address(address)[0]).is_unspecified
+    except ValueError:
+        return False

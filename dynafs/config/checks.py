@@ -7,7 +7,7 @@ from typing import Annotated, get_args, get_origin
 import msgspec
 from msgspec import Meta
 
-from dynafs.config.addresses import is_loopback, split_address
+from dynafs.config.addresses import is_loopback, is_unspecified, split_address
 from dynafs.config.problems import Problems
 from dynafs.config.sections import Section, Settings
 from dynafs.errors import PolicyRefused, RequestInvalid
@@ -16,6 +16,8 @@ from dynafs.ring.keyspace import PARTITION_COUNT_MAX
 from dynafs.ring.names import checked_address, checked_label, checked_node, excerpt, is_address, is_host
 
 SECRET_SIZE_BYTES_MIN = 16
+#: With it a request fits into the smallest limits for headers that can be set.
+TOKEN_LENGTH_MAX = 512
 
 
 def check_settings(settings: Settings) -> None:
@@ -89,6 +91,8 @@ def _check_secrets(settings: Settings, problems: Problems) -> None:
         )
     if " " in token or not token.isascii():
         problems.add("http.token", "use visible ASCII characters without spaces: it is sent in a header")
+    if len(token) > TOKEN_LENGTH_MAX:
+        problems.add("http.token", f"use at most {TOKEN_LENGTH_MAX} characters: it is sent in a header")
     if token and token == secret:
         problems.add("http.token", "must not be the cluster.secret: clients would get the key of the nodes")
 
@@ -100,7 +104,10 @@ def _check_addresses(settings: Settings, problems: Problems) -> None:
     addresses |= {f"cluster.seeds {number}": seed for number, seed in enumerate(cluster.seeds, 1)}
     addresses |= {field: value for field, value in _optional_addresses(settings) if value}
     for field, address in addresses.items():
-        problems.check(field, checked_address, address)
+        if problems.check(field, checked_address, address) and field.startswith("cluster."):
+            _check_callable(field, address, problems)
+    if twice := _repeated(member.address.lower() for member in cluster.members):
+        problems.add("cluster.members", f"two members have the same address: {', '.join(map(excerpt, twice))}")
     if http.shared_listen == http.listen:
         problems.add("http.shared_listen", "must be another address than http.listen, which is of this node alone")
     peers = node.listen or next((m.address for m in cluster.members if m.node == node.name), "")
@@ -108,6 +115,11 @@ def _check_addresses(settings: Settings, problems: Problems) -> None:
         problems.add("http.listen", f"{excerpt(peers)} is where peers call; clients need another port")
     if node.gossip_port and is_address(peers) and split_address(peers)[1] == node.gossip_port:
         problems.add("node.gossip_port", f"{node.gossip_port} is the port where peers call; gossip needs another one")
+
+
+def _check_callable(field: str, address: str, problems: Problems) -> None:
+    if is_unspecified(address):
+        problems.add(field, f"{address} is no place to call; name the node's host; node.listen can be {address}")
 
 
 def _optional_addresses(settings: Settings) -> tuple[tuple[str, str], ...]:
@@ -157,6 +169,12 @@ def _check_limits(settings: Settings, problems: Problems) -> None:
     for field in ("upload_seat_bytes", "upload_send_bytes", "download_bytes", "receive_bytes"):
         if getattr(limits, field) < chunk:
             problems.add(f"limits.{field}", f"must hold at least one chunk of {chunk} bytes")
+    http = settings.http
+    if http.headers_pending_size_bytes_max < http.headers_total_size_bytes_max:
+        problems.add(
+            "http.headers_pending_size_bytes_max",
+            f"must hold the headers of one request, {http.headers_total_size_bytes_max} bytes",
+        )
     storage, timeouts = settings.storage, settings.timeouts
     if not storage.soft_mark <= storage.hard_mark <= storage.reserve_mark:
         problems.add("storage.soft_mark", "soft_mark, hard_mark and reserve_mark must rise in this order")

@@ -136,7 +136,9 @@ async def test_rebuild_index_command_restores_a_lost_index(cluster, tmp_path: Pa
             pass
     await cluster.stop("n1")
     config = tmp_path / "n1.toml"
-    members = "".join(f'[[cluster.members]]\nnode = "{n}"\naddress = "127.0.0.1:1"\n' for n in cluster.names)
+    members = "".join(
+        f'[[cluster.members]]\nnode = "{n}"\naddress = "127.0.0.1:{port}"\n' for port, n in enumerate(cluster.names, 1)
+    )
     config.write_text(
         f'[node]\nname = "n1"\ndata_dir = "{cluster.path}/n1"\n[cluster]\nid = "test"\npartitions = 64\n'
         f'secret = "0123456789abcdef"\n{members}'

@@ -203,6 +203,11 @@ def test_no_value_of_a_setting_is_an_error_of_ours(field: str, value: object) ->
         ([("http", 'allowed_hosts = [""]')], "http.allowed_hosts: '' is no host name"),
         ([("http", 'token = "a b"')], "http.token: use visible ASCII characters without spaces"),
         ([("http", 'token = "0123456789abcdef"')], "http.token: must not be the cluster.secret"),
+        ([("http", f'token = "{"x" * 513}"')], "http.token: use at most 512 characters"),
+        ([("http", "headers_total_size_bytes_max = 70000\nheaders_pending_size_bytes_max = 65536")],
+         "http.headers_pending_size_bytes_max: must hold the headers of one request, 70000 bytes"),
+        ([("cluster", 'seeds = ["0.0.0.0:1"]')], "cluster.seeds 1: 0.0.0.0:1 is no place to call"),
+        ([("cluster", 'seeds = ["[::]:1"]')], "cluster.seeds 1: [::]:1 is no place to call"),
         ([("http", "connections_maximum = 5")], "unknown setting; did you mean connections_max?"),
         ([("storage", "soft_mark = 0.96")], "storage.soft_mark: soft_mark, hard_mark and reserve_mark must rise"),
         ([("timeouts", "reconnect_min_s = 2")], "timeouts.reconnect_min_s: must not be above reconnect_max_s"),
@@ -218,6 +223,20 @@ def test_no_value_of_a_setting_is_an_error_of_ours(field: str, value: object) ->
 def test_names_addresses_and_relations_are_judged(tmp_path: Path, changes: list[tuple[str, str]], told: str) -> None:
     """Text settings keep the rules of the ring; what must fit together does."""
     assert any(told in line for line in problems_of(write(tmp_path / "node.toml", *changes)))
+
+
+@pytest.mark.parametrize(
+    ("address", "told"),
+    [
+        ("127.0.0.1:7001", "cluster.members: two members have the same address: '127.0.0.1:7001'"),
+        ("0.0.0.0:7002", "cluster.members 2.address: 0.0.0.0:7002 is no place to call; name the node's host"),
+    ],
+)
+def test_members_can_be_told_apart_and_called(tmp_path: Path, address: str, told: str) -> None:
+    """Two members at one address, or one at every address: their peers would call the wrong node, or themselves."""
+    path = tmp_path / "node.toml"
+    path.write_text(MINIMAL + f'[[cluster.members]]\nnode = "n2"\naddress = "{address}"\n')
+    assert any(line.startswith(told) for line in problems_of(path))
 
 
 @pytest.mark.parametrize(
