@@ -6,16 +6,15 @@ import signal
 import socket
 import struct
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import aiohttp
 
 from dynafs.attach.address import SOCKET_NAME, short_path
-from dynafs.cli.dev_settings import ports_of, prepare, prepare_newcomer
+from dynafs.cli.dev_settings import prepare, prepare_newcomer
 from dynafs.cli.interpreter import own_command, own_environment
 from dynafs.cli.terminal import err, out
-from dynafs.errors import ConfigError
 
 READY_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 20.0
@@ -27,36 +26,14 @@ _PEER = struct.Struct("3i")
 async def run(nodes: int, port: int, data: Path, shared_port: int) -> int:
     """Run the cluster until interrupted; return the exit code. Raises ConfigError."""
     paths = dict(enumerate(prepare(nodes, port, data, shared_port), 1))
-    own = [one for number in paths for one in ports_of(number, port)]
-    _check_free([*own, shared_port] if shared_port else own)
     return await _run(paths, port, data, ["cluster ready"])
 
 
 async def run_newcomer(data: Path) -> int:
     """Run one more node, which waits to be staged, until interrupted; return the exit code. Raises ConfigError."""
     number, plan, path = prepare_newcomer(data)
-    _check_free(ports_of(number, plan.port))
     stage = f"dynafs ring stage join n{number}"
     return await _run({number: path}, plan.port, data, [f"n{number} waits to be staged:", f"  {stage}"])
-
-
-def _check_free(ports: Iterable[int]) -> None:
-    """Raise ConfigError for ports that something else listens on: it would answer in place of a node."""
-    taken = [str(port) for port in ports if not _is_free(port)]
-    if taken:
-        raise ConfigError(
-            [f"--port: another process uses 127.0.0.1 port {', '.join(taken)}; stop it or use other ports"]
-        )
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-    return True
 
 
 async def _run(paths: dict[int, Path], port: int, data: Path, done: Sequence[str]) -> int:

@@ -3,13 +3,14 @@
 import secrets
 import socket
 import tomllib
+from collections.abc import Iterable
 from pathlib import Path
 
 import msgspec
 
 from dynafs.errors import ConfigError
 from dynafs.ring.names import PORT_MAX, excerpt
-from dynafs.storage.directory import PRIVATE_DIRECTORY, write_durably
+from dynafs.storage.directory import PRIVATE_DIRECTORY, is_in_use, write_durably
 
 #: Peers listen this far above their node's HTTP port.
 PEER_PORT_OFFSET = 500
@@ -29,10 +30,10 @@ class DevPlan(msgspec.Struct, frozen=True):
 
 
 def prepare(nodes: int, port: int, data: Path, shared_port: int = 0) -> list[Path]:
-    """Write one settings file per node below `data`, or check those that are there; return their paths."""
+    """Write one settings file per node below `data`, as new or for other ports; return their paths. Raises ConfigError
+    before anything is written: a cluster that runs there goes on with the settings that it has."""
     plan_path = data / "dev.json"
     _check_path(data)
-    data.mkdir(mode=PRIVATE_DIRECTORY, parents=True, exist_ok=True)
     if plan_path.exists():
         plan = _read(plan_path)
         if plan.nodes != nodes:
@@ -42,9 +43,14 @@ def prepare(nodes: int, port: int, data: Path, shared_port: int = 0) -> list[Pat
         plan = msgspec.structs.replace(plan, port=port, shared_port=shared_port)
     else:
         plan = DevPlan(nodes, port, secrets.token_hex(32), zone=socket.gethostname(), shared_port=shared_port)
+    numbers = range(1, nodes + plan.added + 1)
     _check_ports(plan)
+    own = [one for number in numbers for one in ports_of(number, port)]
+    _check_free([*own, shared_port] if shared_port else own)
+    _check_unused(numbers, data)
+    data.mkdir(mode=PRIVATE_DIRECTORY, parents=True, exist_ok=True)
     _keep(plan, plan_path)
-    return [_write_settings(plan, number, data) for number in range(1, nodes + plan.added + 1)]
+    return [_write_settings(plan, number, data) for number in numbers]
 
 
 def _read(path: Path) -> DevPlan:
@@ -66,6 +72,32 @@ def _check_ports(plan: DevPlan) -> None:
     own = {port for number in range(1, plan.nodes + plan.added + 1) for port in ports_of(number, plan.port)}
     if plan.shared_port in own:
         raise ConfigError([f"--shared-port: {plan.shared_port} is the port of one node already; use another one"])
+
+
+def _check_free(ports: Iterable[int]) -> None:
+    """Raise ConfigError for ports that something else listens on: it would answer in place of a node."""
+    taken = [str(port) for port in ports if not _is_free(port)]
+    if taken:
+        raise ConfigError(
+            [f"--port: another process uses 127.0.0.1 port {', '.join(taken)}; stop it or use other ports"]
+        )
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
+def _check_unused(numbers: Iterable[int], data: Path) -> None:
+    """Raise ConfigError for nodes that run already, on whatever ports."""
+    running = [f"n{number}" for number in numbers if is_in_use(data / f"n{number}")]
+    if running:
+        raise ConfigError([f"--data: {', '.join(running)} of {data} runs already; stop it or use another --data"])
 
 
 def ports_of(number: int, port: int) -> tuple[int, int]:
@@ -95,6 +127,7 @@ def prepare_newcomer(data: Path) -> tuple[int, DevPlan, Path]:
     plan = msgspec.structs.replace(plan, added=plan.added + 1)
     _check_ports(plan)
     number = plan.nodes + plan.added
+    _check_free(ports_of(number, plan.port))
     path = _write_settings(plan, number, data)
     _keep(plan, plan_path)
     return number, plan, path

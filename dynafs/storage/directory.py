@@ -24,12 +24,12 @@ from dynafs.observe.events import get_logger
 
 log = get_logger()
 
-IDENTITY_FILE = "dynafs.json"
+IDENTITY_FILE, LOCK_FILE = "dynafs.json", "LOCK"
 DIRECTORY_FORMAT = 1
 GENERATION_SIZE_BYTES = 4
 PRIVATE_DIRECTORY, OTHERS = 0o700, 0o077
 #: What lies in a data directory, besides indexes that were set aside; a file system of its own has lost+found.
-OUR_ENTRIES = frozenset({"LOCK", IDENTITY_FILE, "dynafs.new", "attach.sock", "index", "segments", "lost+found"})
+OUR_ENTRIES = frozenset({LOCK_FILE, IDENTITY_FILE, "dynafs.new", "attach.sock", "index", "segments", "lost+found"})
 
 
 class Identity(msgspec.Struct, frozen=True):
@@ -51,6 +51,21 @@ def name_in(path: Path) -> str | None:
         raise StoreRefused(f"{path / IDENTITY_FILE} cannot be read: {error}") from None
 
 
+def is_in_use(path: Path) -> bool:
+    """Return whether a process has a data directory open. Nothing is made or changed."""
+    try:
+        lock_fd = os.open(path / LOCK_FILE, os.O_RDWR | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(lock_fd)
+    return False
+
+
 class DataDirectory:
     """An opened, locked data directory."""
 
@@ -61,7 +76,7 @@ class DataDirectory:
             path.mkdir(mode=PRIVATE_DIRECTORY, parents=True, exist_ok=True)
             self.segments_path.mkdir(mode=PRIVATE_DIRECTORY, exist_ok=True)
             self._tighten()
-            self._lock_fd = os.open(path / "LOCK", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+            self._lock_fd = os.open(path / LOCK_FILE, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise StoreRefused(f"data directory {path} cannot be used: {error.strerror}") from None
         try:

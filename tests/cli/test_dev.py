@@ -61,7 +61,28 @@ async def test_port_in_use_is_named_before_anything_starts(tmp_path: Path, forei
     _, err = await asyncio.wait_for(process.communicate(), START_S)
     assert process.returncode == 2
     assert f"another process uses 127.0.0.1 port {port + offset}" in err.decode()
-    assert not (tmp_path / "d/n1.log").exists()
+    assert not (tmp_path / "d").exists(), "what never began holds no cluster of so many nodes"
+
+
+async def test_cluster_that_runs_keeps_its_settings(tmp_path: Path, foreign_server) -> None:
+    """A second `dynafs dev` on its data, with the same or other ports, changes no file: nodes that start again read
+    them; neither does a newcomer whose port is taken."""
+    port, data = dev_port(2), tmp_path / "d"
+    prepare(2, port, data)
+    await foreign_server(port + 2)
+    before = {path: path.read_bytes() for path in data.iterdir()}
+    running = DataDirectory(data / "n2", "dev", "n2", "0000")
+    try:
+        for arguments, problem in (
+            (["--nodes", 2, "--port", dev_port(2)], "n2 of d runs already"),
+            (["--add"], f"another process uses 127.0.0.1 port {port + 2}"),
+        ):
+            process = await start_dev("--data", "d", *arguments, cwd=tmp_path)
+            _, err = await asyncio.wait_for(process.communicate(), START_S)
+            assert (process.returncode, problem in " ".join(err.decode().split())) == (2, True), err
+            assert {path: path.read_bytes() for path in data.iterdir() if path.is_file()} == before
+    finally:
+        running.close()
 
 
 async def test_ports_that_cannot_be_are_refused(tmp_path: Path) -> None:
