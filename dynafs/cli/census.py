@@ -55,15 +55,19 @@ def census(
 async def take_census(
     client: DynafsClient, on_progress: Callable[[int], None], *, deep: bool = False
 ) -> dict[str, Any]:
-    """Have the node count, telling of how many files and deletes it did so far; return its report. Raises CensusFailed,
-    DynafsError."""
-    before = (await client.job("census"))["runs"]
-    await client.act_on_job("census", "start", **({"deep": "true"} if deep else {}))
-    while (status := await client.job("census"))["runs"] == before:
+    """Have the node count, telling of how many files and deletes it did so far; return the report of a census that
+    began after this call. Raises CensusFailed, DynafsError."""
+    seen = await client.act_on_job("census", "start", **({"deep": "true"} if deep else {}))
+    # One that is under way, for somebody else, is finished first.
+    others = seen["begun"]
+    while (status := await client.job("census"))["runs"] + status["failures"] <= others:
         if status["state"] in ("idle", "failed"):
             raise CensusFailed(status["last_error"] or "the node started again before the census ended")
         on_progress(status["items"])
         await asyncio.sleep(LOOK_S)
+        seen = status
+    if status["failures"] > seen["failures"]:
+        raise CensusFailed(status["last_error"])
     return await client.census()
 
 

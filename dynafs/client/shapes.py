@@ -95,7 +95,9 @@ class JobRow(TypedDict):
     name: str
     state: str
     is_paused: bool
+    begun: Count
     runs: Count
+    failures: Count
     items: Count
     mended: Count
     queued: Count

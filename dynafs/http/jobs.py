@@ -62,9 +62,9 @@ class JobRoutes:
             raise RequestInvalid("bytes_per_s_max", "use it with the action limit, and only there")
         if action == "limit":
             self._limit(job, query)
+        elif (name, action) == ("census", "start"):
+            self._replication.census.start(is_deep=query.get("deep") == "true")
         else:
-            if name == "census" and action == "start":
-                self._replication.census.is_deep = query.get("deep") == "true"
             {"start": job.start_now, "pause": job.pause, "resume": job.resume}[action]()
         return json_response(msgspec.to_builtins(job.status), 202)
 

@@ -40,12 +40,17 @@ class Census:
         self._reach, self._files, self._clock = reach, files, clock
         self.job = Job("census", self._count, clock, None)
         self.report: CensusReport | None = None
-        #: whether the next census reads every byte
-        self.is_deep = False
+        self._is_next_deep = False
+
+    def start(self, *, is_deep: bool) -> None:
+        """Take a census now. It is deep when one of those that ask for it before it begins wants that."""
+        self._is_next_deep = self._is_next_deep or is_deep
+        self.job.start_now()
 
     async def _count(self, job: Job) -> None:
         n = self._reach.ring.n
-        report = CensusReport(n, is_deep=self.is_deep, started_unix_ms=self._clock.wall_ms())
+        is_deep, self._is_next_deep = self._is_next_deep, False
+        report = CensusReport(n, is_deep=is_deep, started_unix_ms=self._clock.wall_ms())
         count = CopyCount(self._reach, self._files, report)
         async for key, records in self._all_records(report):
             await job.step()

@@ -28,7 +28,7 @@ class JobStatus(msgspec.Struct):
     """What operators see. Counts are since the node started.
 
     state: "idle", "starting", "busy", "paused", or "failed" after a run that met a bug, until the next one begins.
-    runs: those that went well. failures: those that ended with an error.
+    begun: runs that began. runs: those that went well. failures: those that ended with an error.
     last_error: of the last run that ended, or of the present one so far; empty when that run met none.
     bytes_per_s: moved at present. bytes_per_s_max: the pace it may have, None for a job that moves no contents.
     """
@@ -36,6 +36,7 @@ class JobStatus(msgspec.Struct):
     name: str
     state: str = "idle"
     is_paused: bool = False
+    begun: int = 0
     runs: int = 0
     failures: int = 0
     items: int = 0
@@ -66,8 +67,10 @@ class Job:
         self._task: asyncio.Task[None] | None = None
         #: set by an operator, instead of the job's own pace
         self._limit_bytes_per_s: int | None = None
-        #: whether somebody waits for the present run, or the next one
-        self.is_asked_for = False
+        #: the job's own pace, while an operator's replaces it
+        self._own_bytes_per_s: int | None = None
+        #: whether somebody waits for the present run, or the next one; and whether for one after the present
+        self.is_asked_for = self._is_asked_again = False
         #: when the present piece of work began
         self._stepped_s = clock.monotonic_s()
         #: bytes moved in the present window, and when it began
@@ -95,8 +98,10 @@ class Job:
         self._news.set()
 
     def start_now(self) -> None:
-        """Run at once because somebody asked for it, going on if it was paused."""
+        """Run at once because somebody asked for it, going on if it was paused. A run that began before is finished,
+        and another one follows: it would not show what happened meanwhile."""
         self.is_asked_for = True
+        self._is_asked_again = self.status.begun > self.status.runs + self.status.failures
         if self.status.state != "busy":
             self.status.state = "starting"
         self.resume()
@@ -117,6 +122,7 @@ class Job:
 
     def pace_s(self, size_bytes: int, bytes_per_s: int) -> float:
         """Return how long this much work should take: at the job's own pace or the one that an operator set."""
+        self._own_bytes_per_s = bytes_per_s
         self.status.bytes_per_s_max = self._limit_bytes_per_s or bytes_per_s
         self._note_moved(size_bytes)
         return size_bytes / self.status.bytes_per_s_max
@@ -130,8 +136,10 @@ class Job:
 
     def limit(self, bytes_per_s: int | None) -> None:
         """Set the pace from now on; None leaves it to the job."""
+        if self._limit_bytes_per_s is None:
+            self._own_bytes_per_s = self.status.bytes_per_s_max
         self._limit_bytes_per_s = bytes_per_s
-        self.status.bytes_per_s_max = bytes_per_s or self.status.bytes_per_s_max
+        self.status.bytes_per_s_max = bytes_per_s or self._own_bytes_per_s
 
     def note(self, error: DynafsError) -> None:
         """Remember what went wrong; the job goes on."""
@@ -172,6 +180,7 @@ class Job:
 
     async def _run_once(self) -> None:
         self.status.state, self._next_s = "busy", math.inf
+        self.status.begun += 1
         self._stepped_s = self._moved_since_s = self._clock.monotonic_s()
         self._moved_bytes, self._is_noted = 0, False
         error = await outcome_of(partial(self._work, self))
@@ -183,7 +192,9 @@ class Job:
             self._settle(error)
         else:
             self._fail(error)
-        self.status.state, self.status.bytes_per_s, self.is_asked_for = self._rest_state, 0, False
+        self.is_asked_for = self._is_asked_again and self._next_s <= self._clock.monotonic_s()
+        self._is_asked_again, self.status.bytes_per_s = False, 0
+        self.status.state = "starting" if self.is_asked_for else self._rest_state
 
     def _settle(self, error: DynafsError | None) -> None:
         """A run went well or met an error of ours."""

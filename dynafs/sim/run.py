@@ -209,8 +209,7 @@ async def _wait_for(checker: Checker, within_s: float, world: World, history: Hi
 async def _take_census(world: World) -> None:
     """Let a node count what the checkers have seen on the platters: all of it, whole."""
     node = world.nodes[world.names[world.options.seed % len(world.names)]]
-    node.replication.census.is_deep = True
-    node.replication.census.job.start_now()
+    node.replication.census.start(is_deep=True)
     deadline_s = world.loop.time() + CENSUS_MAX_S
     while (report := node.replication.census.report) is None:
         if world.loop.time() > deadline_s:

@@ -8,6 +8,9 @@ from contextlib import asynccontextmanager
 
 from aiohttp import ClientSession
 
+from dynafs.cli.census import take_census
+from dynafs.client import DynafsClient
+
 WRITERS = 4
 CENSUSES = 5
 LARGE_SIZE_BYTES = 100_000
@@ -90,3 +93,18 @@ async def test_census_beside_writes_reports_what_is_really_missing(
     assert all(one["nodes"] == {"n3": "missing"} and one["copies"] == 2 for one in report["lacking"])
     assert report["files"]["2"] == 2
     assert report["chunks"]["2"] == sum(one["what"].startswith("chunk") for one in report["lacking"])
+
+
+async def test_census_under_way_is_not_taken_for_the_one_asked_for(cluster, session: ClientSession) -> None:
+    """Of several at once each gets a report that began after it asked, and a deep one when it asked for that."""
+    for number in range(50):
+        async with session.put(cluster.file_url(f"still/{number}"), data=b"contents") as response:
+            assert response.status == 201
+    async with DynafsClient(cluster.url()) as client:
+        reports = [asyncio.create_task(take_census(client, lambda _: None))]
+        while not (await client.job("census"))["begun"]:
+            await asyncio.sleep(0)
+        reports += [asyncio.create_task(take_census(client, lambda _: None, deep=deep)) for deep in (True, False)]
+        _, deep, _ = await asyncio.gather(*reports)
+    assert deep["is_deep"]
+    assert all(report.result()["is_whole"] for report in reports)

@@ -86,6 +86,42 @@ def test_job_started_by_hand_goes_on_if_it_was_paused() -> None:
     run_job(script, 3600)
 
 
+def test_job_asked_for_in_the_middle_of_a_run_runs_once_more() -> None:
+    """The run that began before has seen a part already; in between it never looks as if nothing were to come."""
+
+    async def script(job: Job, worker: Worker) -> None:
+        job.start_now()
+        await asyncio.sleep(1.5)
+        job.pause()
+        await asyncio.sleep(10)
+        job.start_now()
+        assert (job.status.begun, job.status.runs) == (1, 0)
+        turns = 0
+        while job.status.runs < 2:
+            assert job.status.state in ("starting", "busy")
+            assert job.is_asked_for
+            turns += 1
+            await asyncio.sleep(0 if turns % 8 else 0.25)
+        assert (job.status.begun, job.status.state, job.is_asked_for) == (2, "idle", False)
+
+    run_job(script, None)
+
+
+def test_pace_of_an_operator_gives_way_to_the_job_s_own() -> None:
+    """Also before the next run."""
+
+    async def script(job: Job, worker: Worker) -> None:
+        job.status.bytes_per_s_max = 100
+        for limit, shown in ((5, 5), (7, 7), (None, 100), (None, 100), (3, 3)):
+            job.limit(limit)
+            assert job.status.bytes_per_s_max == shown
+        assert job.pace_s(30, 200) == 10
+        job.limit(None)
+        assert job.status.bytes_per_s_max == 200
+
+    run_job(script)
+
+
 def test_paused_job_stops_between_two_steps_and_goes_on_there() -> None:
     """Nothing is done twice and nothing is left out."""
 
