@@ -33,9 +33,10 @@ class ChunkGiver:
 
     async def give(self, job: Job, lack: Lack, size_bytes: int) -> None:
         """Give one chunk of about this size, verified. Raises DynafsError when it cannot be had or is not taken."""
+        # First, since it takes as long as the job is paused: what clients wait for is not held meanwhile.
+        await job.step(job.pace_s(size_bytes, RATE_BYTES_PER_S_MAX))
         with await self._files.take(size_bytes):
             body = await self._keeper.look(lack.chunk_id)
-            await job.step(job.pace_s(len(body), RATE_BYTES_PER_S_MAX))
             request = StoreChunk(lack.chunk_id, lack.upload_id, lack.key)
             await self._reach.ask(lack.node, request, body, is_bulk=True)
         job.status.mended += 1

@@ -137,8 +137,11 @@ class Puller:
         # As much as the largest chunk may be: how large this one is nobody has told.
         with await self._files.take(CHUNK_SIZE_BYTES_MAX):
             body = await self._body(node, chunk_id)
-            await self._job.step(self._job.pace_s(len(body), RATE_BYTES_PER_S_MAX))
+            size_bytes = len(body)
             await self._store.put_chunk(chunk_id, first.upload_id, first.key, body)
+            del body
+        # Afterwards, since it takes as long as the job is paused: what clients wait for is not held meanwhile.
+        await self._job.step(self._job.pace_s(size_bytes, RATE_BYTES_PER_S_MAX))
         for other in others:
             await self._store.confirm_reference(chunk_id, other.upload_id, other.key)
         self._job.status.mended += 1

@@ -160,6 +160,8 @@ class _ChunkCutter:
         self._confirmed_s = uploader.clock.monotonic_s()
         #: chunks on their way, in the order of the file
         self._sends: dict[asyncio.Task[None], None] = {}
+        #: what those of them hold that did not begin: a task that is cancelled before its first step does nothing
+        self._unbegun: set[Holding] = set()
         self._hashers = [(one, _new_hasher(one.algorithm)) for one in plan.expected]
 
     async def __aenter__(self) -> Self:
@@ -168,6 +170,8 @@ class _ChunkCutter:
     async def __aexit__(self, *_: object) -> None:
         for task in self._sends:
             task.cancel()
+        for holding in self._unbegun:
+            holding.release()
         await asyncio.gather(*self._sends, return_exceptions=True)
 
     async def feed(self, piece: bytes) -> None:
@@ -207,10 +211,12 @@ class _ChunkCutter:
         chunk_id = chunk_id_of(body)
         self._ids.append(chunk_id)
         self._all_ids.append(chunk_id)
+        self._unbegun.add(holding)
         self._sends[asyncio.create_task(self._store(chunk_id, body, holding))] = None
 
     async def _store(self, chunk_id: bytes, body: ChunkBytes, holding: Holding) -> None:
         keeper, policy = self._uploader.keeper, self._plan.policy
+        self._unbegun.discard(holding)
         await keeper.store(chunk_id, self._upload_id, self._key, body, policy, on_settled=holding.release)
 
     async def _reap(self, until: str) -> None:
