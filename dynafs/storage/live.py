@@ -29,6 +29,10 @@ def build_live(index: Index, *, is_forced: bool = False) -> None:
     """Write `live` from the records, unless every write so far kept it. is_forced: in any case."""
     if index.get("node", _STATE_KEY) == _STATE and not is_forced:
         return
+    # First of all: a build that is broken off must be made again when the index is opened.
+    batch = index.batch()
+    batch.delete("node", _STATE_KEY)
+    index.apply(batch)
     for family in ("live", "records"):
         rows = index.scan(family, b"")
         while some := list(islice(rows, _BUILD_ROWS)):

@@ -6,8 +6,9 @@ import random
 from dynafs.causality import Stamp
 from dynafs.files import Record, Version, VersionKind
 from dynafs.sim.medium import Platter, PlatterIndex
+from dynafs.storage.disk import Batch
 from dynafs.storage.listing import list_records
-from dynafs.storage.live import note_live
+from dynafs.storage.live import build_live, note_live
 from dynafs.wire.records import encode_record
 
 FILE, TOMBSTONE = (
@@ -71,6 +72,43 @@ async def test_index_from_before_live_names_is_completed_when_it_is_opened(box, 
     await box.close()
     store = box.open()
     await check(store, held, rng)
+
+
+class StoppingIndex(PlatterIndex):
+    """Ends like a process that is killed before one of its next batches."""
+
+    batches_left = 1 << 30
+
+    def apply(self, batch: Batch) -> None:
+        if not self.batches_left:
+            raise KeyboardInterrupt
+        self.batches_left -= 1
+        super().apply(batch)
+
+
+def test_build_that_is_broken_off_is_made_again() -> None:
+    """An operator's rebuild that is killed anywhere leaves no name out of what is listed afterwards."""
+    index = StoppingIndex(Platter(random.Random(1)))
+    batch = index.batch()
+    for number in range(3000):
+        batch.put("records", b"bucket\0%04d" % number, FILE if number % 2 else TOMBSTONE)
+    index.apply(batch)
+    build_live(index)
+    names = list(index.scan("live", b""))
+    assert len(names) == 1500
+    stops = 0
+    while True:
+        index.batches_left = stops
+        try:
+            build_live(index, is_forced=True)
+        except KeyboardInterrupt:
+            index.batches_left = 1 << 30
+            build_live(index)
+            assert list(index.scan("live", b"")) == names
+            stops += 1
+        else:
+            break
+    assert stops > 5
 
 
 class CountingIndex(PlatterIndex):
