@@ -86,18 +86,28 @@ class Maintenance:
 
         Raises NotFound for a node that is none of the ring, NotSafe when the others could not do without it, PeerError.
         """
-        view, reasons = self._reach.view, []
+        what, reasons = f"draining {node}", []
         self._check_known(node)
         told, needed = await self._surveyor.ask(), await self._needed()
-        if not for_restart and view.state.step is not Step.STABLE:
+        if not for_restart and self._reach.view.state.step is not Step.STABLE:
             reasons.append("the ring is changing (dynafs ring transfers)")
-        serving = {name for name, one in told.items() if one.is_serving} - {node}
-        sets = [owners for p in range(view.partition_count) for owners in view.state.writers(p)]
-        reasons.append(reason_of(f"without {node}", sets, serving, needed, _away(told, but=node)))
+        reasons.append(self._missed(node, told, needed))
         if lacking := await self._lacking(node):
             reasons.append(f"{', '.join(lacking)} lack what is kept for them elsewhere (dynafs hints wait)")
-        self._raise(f"draining {node}", reasons)
+        self._raise(what, reasons)
         await self._reach.ask(node, SetDraining(is_on=True))
+        # Another node may have been drained by another operator since the look: of the two, the later sees both.
+        was_drained = node in told and told[node].is_draining
+        if not was_drained and (reason := self._missed(node, await self._surveyor.ask(), needed)):
+            await self._reach.ask(node, SetDraining(is_on=False))
+            self._raise(what, [reason])
+
+    def _missed(self, node: str, told: Mapping[str, Told], needed: int) -> str:
+        """Return why the others cannot do without a node, empty when they can."""
+        view = self._reach.view
+        serving = {name for name, one in told.items() if one.is_serving} - {node}
+        sets = [owners for p in range(view.partition_count) for owners in view.state.writers(p)]
+        return reason_of(f"without {node}", sets, serving, needed, _away(told, but=node))
 
     async def _lacking(self, node: str) -> list[str]:
         """Return the other nodes for which hints are kept anywhere."""

@@ -48,6 +48,23 @@ async def test_drained_node_is_not_ready_but_serves(cluster: LocalCluster, sessi
     assert await readiness(session, cluster, "n2") == "ready"
 
 
+async def test_two_nodes_are_not_drained_at_the_same_moment(cluster: LocalCluster, session: ClientSession) -> None:
+    """By two operators, each through another node: one of them at most is let, and what is refused stays in service."""
+    for _ in range(20):
+        orders = [("n1", "n2"), ("n2", "n3"), ("n3", "n1")]
+        posts = [session.post(f"{cluster.url(via)}/v1/nodes/{node}/drain") for via, node in orders]
+        statuses = {}
+        for (_, node), response in zip(orders, await asyncio.gather(*posts), strict=True):
+            statuses[node] = response.status
+            response.release()
+        drained = {name for name in cluster.names if await readiness(session, cluster, name) == "draining"}
+        assert set(statuses.values()) <= {202, 409}
+        assert drained == {name for name, status in statuses.items() if status == 202}
+        assert len(drained) <= 1
+        for name in drained:
+            assert (await act(session, cluster, f"nodes/{name}/resume"))[0] == 202
+
+
 async def test_node_that_is_needed_is_not_drained(cluster: LocalCluster, session: ClientSession) -> None:
     """With one of three away no other may go, by whatever name it is asked for; the reasons say who is away."""
     assert (await act(session, cluster, "nodes/n2/drain?for_restart=true"))[0] == 202
