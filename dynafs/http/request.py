@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING
 from aiohttp import EMPTY_PAYLOAD, HttpVersion10, HttpVersion11, web
 from multidict import CIMultiDict
 
+from dynafs.http.fields import items_of
+
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop, Task
 
@@ -53,23 +55,26 @@ class ClientRequest(web.BaseRequest):
         self.request_id = request_id
         self.client = protocol
         self._is_invited = "Expect" not in message.headers
+        self._asks_for_upgrade = message.upgrade
         #: whether the request has something that is to be checked before its resource is looked at
         self.has_odd_form = not self._is_invited or protocol.has_large_headers or bool(self.foreign_version)
 
     @property
     def expectation(self) -> str:
-        """The Expect header in lower case, empty when there is none."""
-        return self.headers.get("Expect", "").strip().lower()
+        """What the lines of Expect ask for in lower case, each once (RFC 9110 section 10.1.1); empty when nothing."""
+        return ", ".join(dict.fromkeys(item.lower() for item in items_of(self.headers, "Expect")))
 
     @property
     def keep_alive(self) -> bool:
         """Whether the connection can carry another request after this one.
 
         Not after a final response to a client that waits for 100 Continue: it may send the body or its next request,
-        and the two cannot be distinguished (RFC 9110 section 10.1.1). Nor after CONNECT, which is never accepted here.
+        and the two cannot be distinguished (RFC 9110 section 10.1.1). Nor after CONNECT and Upgrade, which are never
+        accepted here: aiohttp's parser stops at them, and would leave a request that came with them unanswered.
         """
         is_settled = self._is_invited or self.content is EMPTY_PAYLOAD
-        return super().keep_alive and is_settled and not self.foreign_version and self.method != "CONNECT"
+        is_plain = not self.foreign_version and not self._asks_for_upgrade and self.method != "CONNECT"
+        return super().keep_alive and is_settled and is_plain
 
     async def invite_body(self) -> None:
         """Send 100 Continue to a client that waits for it; HTTP/1.0 has no such response (RFC 9110 section 10.1.1)."""

@@ -146,6 +146,31 @@ async def test_expect_is_answered_by_version(cluster, session: ClientSession) ->
     assert statuses(answer) == [417]
     assert fields(answer)["connection"] == "close"
     assert not await exists(session, cluster, "d/c")
+    for others, expected in (
+        (b"100-continue\r\nExpect: a-miracle", [417]),
+        (b"a-miracle\r\nExpect: 100-continue", [417]),
+        (b"100-continue, a-miracle", [417]),
+        (b"100-continue\r\nExpect: 100-Continue", [100, 201]),
+        (b", 100-continue,", [100, 201]),
+    ):
+        answer = await exchange(port, head % (b"d", 1, others), b"abc")
+        assert statuses(answer) == expected, others
+        assert await exists(session, cluster, "d/d") == (expected != [417])
+
+
+async def test_upgrade_is_passed_over_and_ends_the_connection(cluster, session: ClientSession) -> None:
+    """The request is answered in HTTP/1.1 (RFC 9110 section 7.8), and a client that sent another one right behind it
+    is not left waiting for the answer."""
+    following = b"GET /healthz HTTP/1.1\r\n" + HOST + b"\r\n"
+    for protocol in (b"h2c", b"websocket", b"tcp"):
+        upgrade = b" HTTP/1.1\r\n" + HOST + b"Connection: Upgrade\r\nUpgrade: " + protocol + b"\r\n"
+        put = b"PUT /v1/files/d/" + protocol + upgrade + b"Content-Length: 3\r\n\r\nabc"
+        for first, status in ((put, 201), (b"GET /v1/files/d/" + protocol + upgrade + b"\r\n", 200)):
+            answer = await exchange(cluster.http_ports["n1"], first + following)
+            assert statuses(answer)[0] == status, (protocol, answer)
+            assert fields(answer)["connection"] == "close"
+        async with session.get(cluster.file_url(f"d/{protocol.decode()}")) as response:
+            assert await response.read() == b"abc"
 
 
 async def test_half_closed_client_gets_its_answers(cluster) -> None:
