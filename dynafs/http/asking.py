@@ -10,6 +10,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from dynafs.config import HttpSettings
 from dynafs.errors import BodyIncomplete, NameInvalid, RequestInvalid
 from dynafs.files import FileName
+from dynafs.http.fields import check_plain_body
 from dynafs.http.pace import Pace
 from dynafs.http.request import ClientRequest
 from dynafs.wire.context_token import ContextTokens
@@ -122,7 +123,9 @@ async def body_of(request: web.BaseRequest, pace: Pace) -> AsyncIterator[bytes]:
 
 
 async def small_body(request: web.BaseRequest, size_bytes_max: int, settings: HttpSettings) -> bytes:
-    """Return the whole body of a request whose body is small by nature."""
+    """Return the whole body of a request whose body is small by nature, and no file. Raises NotSupported for a coded
+    one, or one with a digest, besides what `body_of` raises."""
+    check_plain_body(request.headers)
     whole = bytearray()
     async for piece in body_of(request, Pace(request.remote or "", settings)):
         whole += piece

@@ -18,8 +18,15 @@ from dynafs.files.conditions import Conditions
 Headers = CIMultiDictProxy[str] | CIMultiDict[str]
 
 WRITE_METHODS = ("PUT", "POST", "DELETE", "PATCH")
-#: Digests of a body; announced as trailers they would not be seen.
+#: Digests of a body that are checked.
 DIGEST_FIELDS = ("content-digest", "repr-digest", "digest", "content-md5", "x-content-blake3")
+#: Digests of a body as S3 has them; they are not checked.
+_FOREIGN_DIGESTS = (
+    "x-amz-content-sha256", "x-amz-checksum-crc32", "x-amz-checksum-crc32c", "x-amz-checksum-crc64nvme",
+    "x-amz-checksum-sha1", "x-amz-checksum-sha256",
+)  # fmt: skip
+#: Announced as trailers they would not be seen.
+_ALL_DIGESTS = frozenset({*DIGEST_FIELDS, *_FOREIGN_DIGESTS})
 
 #: Fields of one value. Dates of conditions are not among them: a list of dates is no date, and is ignored.
 SINGLE_FIELDS = frozenset({
@@ -29,8 +36,9 @@ SINGLE_FIELDS = frozenset({
 _METHOD_OVERRIDES = frozenset({"x-http-method-override", "x-http-method", "x-method-override"})
 _WRITE_CONDITIONS = frozenset({"if-match", "if-none-match", "if-unmodified-since"})
 _CONDITIONS = _WRITE_CONDITIONS | {"if-modified-since", "if-range", "range"}
-#: A body in S3's own framing, and a copy whose body is empty: stored as they are they would be other files.
-_FOREIGN = frozenset({"x-amz-decoded-content-length", "x-amz-copy-source"})
+#: A body in S3's own framing (which X-Amz-Content-Sha256 may be the only one to name), and a copy whose body is empty:
+#: stored as they are they would be other files.
+_FOREIGN = frozenset({"x-amz-decoded-content-length", "x-amz-copy-source", "x-amz-trailer", *_FOREIGN_DIGESTS})
 _REFUSED_ON_WRITES = _WRITE_CONDITIONS | _FOREIGN | {"content-range"}
 
 
@@ -73,8 +81,10 @@ def check_fields(request: web.BaseRequest) -> None:
     if request.method in WRITE_METHODS:
         if not names.isdisjoint(_REFUSED_ON_WRITES):
             check_write_fields(headers)
-        if "trailer" in names and (late := [n for n in items_of(headers, "Trailer") if n.lower() in DIGEST_FIELDS]):
-            raise NotSupported(f"{late[0]} is not checked as a trailer; send it in the header", field="Trailer")
+        if "trailer" in names and (late := [n for n in items_of(headers, "Trailer") if n.lower() in _ALL_DIGESTS]):
+            raise NotSupported(
+                f"{late[0]} is not checked as a trailer; send Repr-Digest in the header", field="Trailer"
+            )
 
 
 def check_single(headers: Headers) -> None:
@@ -94,6 +104,16 @@ def check_write_fields(headers: Headers) -> None:
         _refuse(names & _WRITE_CONDITIONS, "on writes it is not supported: it could not be kept atomic")
     if not names.isdisjoint(_FOREIGN):
         _refuse(names & _FOREIGN, "this is no S3 gateway; send the plain contents of the file")
+
+
+def check_plain_body(headers: Headers) -> None:
+    """Raise NotSupported for a body that is no file and needs more than to be read: no coding is undone, no digest
+    checked."""
+    if any(coding.lower() != "identity" for coding in items_of(headers, "Content-Encoding")):
+        raise NotSupported("Content-Encoding: no coding is undone; send the body as it is", field="Content-Encoding")
+    names = {name.lower() for name in headers}
+    if not names.isdisjoint(_ALL_DIGESTS):
+        _refuse(names & _ALL_DIGESTS, "it is checked for files only; leave it out")
 
 
 def _check_transfer_coding(value: str, version: HttpVersion) -> None:

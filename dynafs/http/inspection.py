@@ -14,7 +14,7 @@ from dynafs.files.manifest import CHUNK_ID_SIZE_BYTES, PAGE_CHUNKS, chunk_count
 from dynafs.files.name import check_bucket
 from dynafs.files.ranges import ByteRange
 from dynafs.http.asking import query_of, quorum_of, small_body, whole_number
-from dynafs.http.bodies import json_body
+from dynafs.http.bodies import field_of, json_body
 from dynafs.http.fields import conditions_of
 from dynafs.http.files import QUORUM_QUERY
 from dynafs.http.rendering import json_response, not_modified_response, version_json
@@ -70,7 +70,7 @@ class InspectionRoutes:
         try:
             policy = msgspec.convert(asked, BucketPolicy)
         except msgspec.ValidationError as error:
-            raise RequestInvalid("body", str(error)) from None
+            raise RequestInvalid(field_of(error), f"{error}; for example {POLICY_EXAMPLE}") from None
         made = await buckets.make(check_bucket(bucket), policy)
         return json_response({"bucket": bucket, "policy": msgspec.structs.asdict(made)}, 201)
 

@@ -65,6 +65,8 @@ class Router:
             return await self._look.chunk(request, path[len(_CHUNKS) :])
         if path.startswith((_EXPLAIN, _LOCATE)):
             return await self._route_place(path, query)
+        if path.startswith("/v1/") and path != "/v1/files":
+            query_of(query, ())
         answer = self._get_routes.get(path)
         return await answer(query) if answer is not None else _no_route(path)
 

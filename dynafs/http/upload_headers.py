@@ -19,9 +19,10 @@ DEFAULT_CONTENT_TYPE = "application/octet-stream"
 #: What no value may hold: control characters but tab, line separators, and bytes that are not UTF-8 (which arrive as
 #: lone surrogates). Format characters such as ZWNJ, ZWJ and the soft hyphen are part of words and emoji.
 _UNPRINTABLE = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
-_CODINGS = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+(?:[ \t]*,[ \t]*[!#$%&'*+.^_`|~0-9A-Za-z-]+)*")
+_CODING = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _HEADER_FIELDS = {name.lower(): name for name in HEADER_FIELDS}
 _META_PREFIX = META_PREFIX.lower()
+_FOREIGN_META_PREFIX = "x-amz-meta-"
 
 _DIGEST_SIZES = {"md5": 16, "sha-256": 32, "blake3": 32}
 #: An entry of Repr-Digest and Content-Digest; parameters mean nothing (RFC 9530 section 2).
@@ -53,6 +54,9 @@ def user_metadata_of(headers: Headers) -> dict[str, str]:
     for name in headers:
         lower = name.lower()
         if not lower.startswith(_META_PREFIX):
+            if lower.startswith(_FOREIGN_META_PREFIX):
+                field = lower.title()
+                raise NotSupported(f"{field}: this is no S3 gateway; use {META_PREFIX}NAME", field=field)
             continue
         value = ", ".join(headers.getall(name))
         if lower == _META_PREFIX or "\t" in value or _UNPRINTABLE.search(value):
@@ -87,9 +91,11 @@ def check_metadata_size(metadata: dict[str, str]) -> None:
 
 
 def _check_codings(value: str) -> None:
-    if not _CODINGS.fullmatch(value):
+    # Empty elements are no fault (RFC 9110 section 5.6.1).
+    codings = [coding for item in value.lower().split(",") if (coding := item.strip(" \t"))]
+    if not codings or not all(map(_CODING.fullmatch, codings)):
         raise RequestInvalid("Content-Encoding", "use a list of content codings, such as gzip")
-    if "aws-chunked" in (coding.strip(" \t") for coding in value.lower().split(",")):
+    if "aws-chunked" in codings:
         # No coding of the file but a framing with signatures, which S3 takes off before it stores.
         raise NotSupported(
             "Content-Encoding: aws-chunked is not decoded; send the plain contents", field="Content-Encoding"

@@ -61,7 +61,58 @@ IMPOSSIBLE = [
     (b"null", "body"),
     (b'{"kind": "leave", "node": "\xff"}', "body"),
     (b'{"a": ' * 600, "body"),
+    (b'{"kind": "leave", "node": "n1", "node": "n2"}', "node"),
 ]
+BAD_POLICIES = [
+    (b'{"zz": 1}', "zz"),
+    (b'{"R": 1}', "R"),
+    (b'{"r": "2"}', "r"),
+    (b'{"r": 2.5}', "r"),
+    (b'{"r": null}', "r"),
+    (b'{"chunk_size_bytes": true}', "chunk_size_bytes"),
+    (b'{"r": 3, "r": 2}', "r"),
+    (b'{"w": 2, "r": 2, "w": 2}', "w"),
+    (b'\xef\xbb\xbf{"r": 2}', "body"),
+    ('{"r": 2}'.encode("utf-16"), "body"),
+]
+
+
+async def test_bad_policy_is_refused_by_its_field(cluster: LocalCluster, session: ClientSession) -> None:
+    """Wrong types, unknown and repeated keys; no bucket is made."""
+    url = f"{cluster.url()}/v1/buckets/refused"
+    for body, field in BAD_POLICIES:
+        async with session.put(url, data=body) as response:
+            told = (await response.json())["error"]
+        assert (response.status, told["field"]) == (400, field), (body, told)
+    async with session.get(url) as response:
+        assert response.status == 404
+
+
+async def test_body_of_an_operator_is_plain(cluster: LocalCluster, session: ClientSession) -> None:
+    """A coding is not undone, and a digest not checked, so that neither is dropped in silence."""
+    url = f"{cluster.url()}/v1/buckets/plain"
+    for name, value in (("Content-Encoding", "gzip"), ("Content-MD5", "AAAA"), ("Repr-Digest", "sha-256=:AAAA:")):
+        for method, asked in (("PUT", url), ("POST", cluster.url() + STAGE), ("POST", cluster.url() + COMMIT)):
+            # Without compress=False the client library compresses a body that has a Content-Encoding.
+            headers = {name: value}
+            async with session.request(method, asked, data=b"{}", headers=headers, compress=False) as response:
+                assert response.status == 501, (name, asked)
+                assert (await response.json())["error"]["field"] == name
+    async with session.get(url) as response:
+        assert response.status == 404
+    async with session.put(url, data=b"{}", headers={"Content-Encoding": "identity"}, compress=False) as response:
+        assert response.status == 201
+
+
+async def test_unknown_query_parameters_are_refused(cluster: LocalCluster, session: ClientSession) -> None:
+    """Probes and scrapers may send what they like; what operators ask for is not dropped."""
+    for path in ("ring", "ring/plan", "ring/history", "ring/status", "ring/transfers", "cluster", "census", "hints"):
+        async with session.get(f"{cluster.url()}/v1/{path}?epoch=1") as response:
+            assert response.status == 400, path
+            assert (await response.json())["error"]["field"] == "epoch"
+    for path in ("healthz", "readyz", "metrics"):
+        async with session.get(f"{cluster.url()}/{path}?x=1") as response:
+            assert response.status == 200, path
 
 
 async def test_changes_that_cannot_be_are_not_staged(cluster: LocalCluster, session: ClientSession) -> None:
