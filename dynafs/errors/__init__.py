@@ -55,6 +55,7 @@ from dynafs.errors.peers import (
 from dynafs.errors.requests import ExpectationFailed as ExpectationFailed
 from dynafs.errors.requests import HeadersTooLarge as HeadersTooLarge
 from dynafs.errors.requests import RequestMalformed as RequestMalformed
+from dynafs.errors.requests import TargetTooLong as TargetTooLong
 from dynafs.errors.requests import VersionNotSupported as VersionNotSupported
 from dynafs.errors.ring import (
     ChangeRefused as ChangeRefused,

@@ -13,14 +13,27 @@ class RequestMalformed(DynafsError):
 
 
 class HeadersTooLarge(DynafsError):
-    """The header section of one request exceeds `size_bytes_max`."""
+    """The header section of one request exceeds `size_bytes_max`, or a single header does."""
 
     code = "headers_too_large"
 
+    def __init__(self, size_bytes_max: int, *, is_single: bool = False) -> None:
+        what, setting = (
+            ("a header", "http.header_size_bytes_max")
+            if is_single
+            else ("all headers of a request together", "http.headers_total_size_bytes_max")
+        )
+        super().__init__(f"{what} may have at most {size_bytes_max} bytes ({setting})", size_bytes_max=size_bytes_max)
+
+
+class TargetTooLong(DynafsError):
+    """The target of a request exceeds `size_bytes_max`."""
+
+    code = "target_too_long"
+
     def __init__(self, size_bytes_max: int) -> None:
         super().__init__(
-            f"all headers of a request together may have at most {size_bytes_max} bytes "
-            "(http.headers_total_size_bytes_max)",
+            f"the target of a request may have at most {size_bytes_max} bytes (http.header_size_bytes_max)",
             size_bytes_max=size_bytes_max,
         )
 

@@ -13,10 +13,10 @@ from typing import Any, cast
 
 from aiohttp import EMPTY_PAYLOAD, StreamReader, web
 from aiohttp.http import RawRequestMessage
-from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
 
 from dynafs.config import HttpSettings
-from dynafs.errors import DynafsError, HeadersTooLarge, Overloaded, RequestMalformed
+from dynafs.errors import DynafsError, HeadersTooLarge, Overloaded, RequestMalformed, TargetTooLong
 from dynafs.http.connection_events import ConnectionEvents
 from dynafs.http.connection_limits import ConnectionLimits
 from dynafs.http.error_mapping import error_body, error_response
@@ -269,9 +269,8 @@ class ClientConnection(web.RequestHandler):
         if isinstance(exc, ConnectionError):
             raise exc
         if isinstance(exc, HttpProcessingError):
-            reason = type(exc).__name__
-            self._events.malformed(reason, self.address)
-            response = error_response(RequestMalformed(reason))
+            self._events.malformed(type(exc).__name__, self.address)
+            response = error_response(self._refusal_of(exc))
         else:
             log.error("http.failed", method=request.method, path=request.raw_path[:500], exc_info=exc)
             response = error_response(DynafsError("internal error; see the node's log"))
@@ -279,6 +278,15 @@ class ClientConnection(web.RequestHandler):
             raise ConnectionError("a part of another response was sent")
         response.force_close()
         return response
+
+    def _refusal_of(self, error: HttpProcessingError) -> DynafsError:
+        """Return what is answered to what aiohttp's parser refuses (RFC 9112 section 3, RFC 6585 section 5)."""
+        if not isinstance(error, LineTooLong):
+            return RequestMalformed(type(error).__name__)
+        size_bytes_max = self._settings.header_size_bytes_max
+        if error.args[1] == size_bytes_max:
+            return TargetTooLong(size_bytes_max)
+        return HeadersTooLarge(size_bytes_max, is_single=True)
 
     def log_exception(self, *args: object, **kw: Any) -> None:  # noqa: ARG002  aiohttp's signature
         """Take what aiohttp logs besides `handle_error`: a body that broke off is the client's doing."""

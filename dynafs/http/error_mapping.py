@@ -24,6 +24,7 @@ STATUS: dict[type[errors.DynafsError], int] = {
     errors.NotSafe: 409,
     errors.NodesApart: 503,
     errors.PreconditionFailed: 412,
+    errors.TargetTooLong: 414,
     errors.RangeNotSatisfiable: 416,
     errors.ExpectationFailed: 417,
     errors.DigestMismatch: 422,

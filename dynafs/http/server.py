@@ -78,7 +78,9 @@ class HttpServer:
         connect = partial(
             ClientConnection, limits=self._limits, events=self._events, settings=limits, next_id=self._next_id,
             access_log=None, auto_decompress=False, keepalive_timeout=limits.idle_timeout_s,
-            max_line_size=limits.header_size_bytes_max, max_field_size=limits.header_size_bytes_max,
+            max_line_size=limits.header_size_bytes_max,
+            # By the limit that it names an error of the parser shows which of the two was too long.
+            max_field_size=limits.header_size_bytes_max + 1,
             read_bufsize=READ_BUFFER_SIZE_BYTES, lingering_time=LINGER_S,
         )  # fmt: skip
         self._runner = web.ServerRunner(

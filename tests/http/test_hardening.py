@@ -34,13 +34,46 @@ async def exchange(port: int, data: bytes, within_s: float = 10.0) -> bytes:
     ids=["10 MB header", "not http", "long line"],
 )  # fmt: skip
 async def test_malformed_requests_are_refused_with_one_event(cluster, session, data: bytes, events: list[dict]) -> None:
-    """A clear 400, one event at most, and the next client is served."""
+    """A clear answer, one event at most, and the next client is served."""
     events.clear()
     answer = await exchange(cluster.http_ports["n1"], data)
-    assert answer.startswith((b"HTTP/1.0 400", b"HTTP/1.1 400")) or answer == b""
+    assert answer.startswith((b"HTTP/1.1 400", b"HTTP/1.1 414", b"HTTP/1.1 431")) or answer == b""
     assert [e["event"] for e in events if e["log_level"] != "debug"] in (["http.refused"], [])
     async with session.get(f"{cluster.url()}/healthz") as response:
         assert response.status == 200
+
+
+async def test_what_is_too_long_is_named(cluster, events: list[dict]) -> None:
+    """414 for a target, 431 for a header; neither the answer nor the log repeats it."""
+    token, port = b"a-long-token" * 1500, cluster.http_ports["n1"]
+    cases = {
+        b"GET /v1/files/d/%s HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n": (b"414", b"target_too_long"),
+        b"GET /v1/files?prefix=%s HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n": (b"414", b"target_too_long"),
+        b"GET /v1/ring HTTP/1.1\r\nHost: 127.0.0.1\r\nCookie: %s\r\n\r\n": (b"431", b"headers_too_large"),
+        b"GET /v1/ring HTTP/1.1\r\nHost: 127.0.0.1\r\n%s: x\r\n\r\n": (b"431", b"headers_too_large"),
+    }
+    for request, (status, code) in cases.items():
+        answer = await exchange(port, request % token)
+        assert answer.startswith(b"HTTP/1.1 " + status), (request, answer)
+        assert code in answer
+        assert b"http.header_size_bytes_max" in answer
+        assert b"a-long-token" not in answer
+    assert "a-long-token" not in str([e for e in events if e["log_level"] != "debug"])
+
+
+async def test_upgrade_is_passed_over_and_ends_the_connection(cluster, session: ClientSession) -> None:
+    """The request is answered in HTTP/1.1 (RFC 9110 section 7.8), and a client that sent another one right behind it
+    is not left waiting for the answer."""
+    host = b" HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+    for protocol in (b"h2c", b"websocket", b"tcp"):
+        upgrade = host + b"Connection: Upgrade\r\nUpgrade: " + protocol + b"\r\n"
+        put = b"PUT /v1/files/d/" + protocol + upgrade + b"Content-Length: 3\r\n\r\nabc"
+        for first, status in ((put, b"201"), (b"GET /v1/files/d/" + protocol + upgrade + b"\r\n", b"200")):
+            answer = await exchange(cluster.http_ports["n1"], first + b"GET /healthz" + host + b"\r\n")
+            assert answer.startswith(b"HTTP/1.1 " + status), (protocol, answer)
+            assert b"Connection: close" in answer
+        async with session.get(cluster.file_url(f"d/{protocol.decode()}")) as response:
+            assert await response.read() == b"abc"
 
 
 async def test_slow_client_is_cut_off(make_cluster, session: ClientSession) -> None:
