@@ -14,7 +14,7 @@ from dynafs.http.files import QUORUM_QUERY
 from dynafs.http.form import FilePart, Form
 from dynafs.http.pace import Pace
 from dynafs.http.rendering import META_PREFIX, json_response, receipt_json
-from dynafs.http.upload_headers import content_type_of, expected_digests, metadata_of
+from dynafs.http.upload_headers import FOREIGN_META_PREFIX, content_type_of, expected_digests, metadata_of
 from dynafs.replication.cluster import Replication
 from dynafs.replication.upload import UploadPlan
 
@@ -94,7 +94,8 @@ def _check_request(headers: Headers) -> None:
     is passed over: browsers send it about the request itself."""
     for field in headers:
         lower = field.lower()
-        name = f"{META_PREFIX}*" if lower.startswith(META_PREFIX.lower()) else _OF_ONE_FILE.get(lower)
+        prefix = next((one for one in (META_PREFIX, FOREIGN_META_PREFIX) if lower.startswith(one.lower())), "")
+        name = f"{prefix.title()}*" if prefix else _OF_ONE_FILE.get(lower)
         if name is not None:
             raise RequestInvalid(name, "is about one file; send it with that file's part of the form, or use PUT")
     if headers.get("Content-Encoding", "identity").lower() != "identity":

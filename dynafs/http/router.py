@@ -65,10 +65,16 @@ class Router:
             return await self._look.chunk(request, path[len(_CHUNKS) :])
         if path.startswith((_EXPLAIN, _LOCATE)):
             return await self._route_place(path, query)
+        return await self._route_fixed(path, query)
+
+    async def _route_fixed(self, path: str, query: str) -> web.StreamResponse:
+        """Answer a path that has no name in it."""
+        answer = self._get_routes.get(path)
+        if answer is None:
+            return _no_route(path)
         if path.startswith("/v1/") and path != "/v1/files":
             query_of(query, ())
-        answer = self._get_routes.get(path)
-        return await answer(query) if answer is not None else _no_route(path)
+        return await answer(query)
 
     async def _route_place(self, path: str, query: str) -> web.StreamResponse:
         """Answer about a file that need not exist."""

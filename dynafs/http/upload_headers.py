@@ -22,7 +22,8 @@ _UNPRINTABLE = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff
 _CODING = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _HEADER_FIELDS = {name.lower(): name for name in HEADER_FIELDS}
 _META_PREFIX = META_PREFIX.lower()
-_FOREIGN_META_PREFIX = "x-amz-meta-"
+#: S3's prefix of metadata, which is not kept.
+FOREIGN_META_PREFIX = "x-amz-meta-"
 
 _DIGEST_SIZES = {"md5": 16, "sha-256": 32, "blake3": 32}
 #: An entry of Repr-Digest and Content-Digest; parameters mean nothing (RFC 9530 section 2).
@@ -54,7 +55,7 @@ def user_metadata_of(headers: Headers) -> dict[str, str]:
     for name in headers:
         lower = name.lower()
         if not lower.startswith(_META_PREFIX):
-            if lower.startswith(_FOREIGN_META_PREFIX):
+            if lower.startswith(FOREIGN_META_PREFIX):
                 field = lower.title()
                 raise NotSupported(f"{field}: this is no S3 gateway; use {META_PREFIX}NAME", field=field)
             continue

@@ -110,6 +110,8 @@ async def test_unknown_query_parameters_are_refused(cluster: LocalCluster, sessi
         async with session.get(f"{cluster.url()}/v1/{path}?epoch=1") as response:
             assert response.status == 400, path
             assert (await response.json())["error"]["field"] == "epoch"
+    async with session.get(f"{cluster.url()}/v1/nowhere?epoch=1") as response:
+        assert response.status == 404
     for path in ("healthz", "readyz", "metrics"):
         async with session.get(f"{cluster.url()}/{path}?x=1") as response:
             assert response.status == 200, path
