@@ -144,7 +144,9 @@ def _create(name: str, directory: int, place: Path) -> int:
     try:
         return os.open(name, flags, MODE_DRAFT, dir_fd=directory)
     except OSError as error:
-        raise OSError(error.errno, f"no file can be made in it: {error.strerror}", str(place.parent)) from error
+        raise OSError(
+            error.errno, f"no file can be made in it: {(error.strerror or str(error)).lower()}", str(place.parent)
+        ) from error
 
 
 def _take_mode(descriptor: int, found: os.stat_result | None) -> None:

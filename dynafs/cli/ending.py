@@ -10,6 +10,7 @@ import signal
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from fcntl import F_GETFL, fcntl
 from types import FrameType
 from typing import Any, NoReturn
 
@@ -62,12 +63,19 @@ def _exit_code(command: Callable[[], object]) -> int:
         return EXIT_REFUSED
     except OSError as error:
         _discard(1)
-        complain(message_of(error) if error.filename else f"standard output: {message_of(error)}")
+        complain(message_of(error) if error.filename else f"{_broken_stream(error)}: {message_of(error)}")
         return EXIT_USAGE
     except _UsageProblem as problem:
         _show_usage(problem)
         return int(problem.exit_code)
     return code if isinstance(code, int) else 0
+
+
+def _broken_stream(error: OSError) -> str:
+    """Return which standard stream an error without a file name is of: a closed one cannot be read or written."""
+    is_input = error.errno == errno.EBADF and fcntl(0, F_GETFL) & os.O_ACCMODE == os.O_WRONLY
+    is_output = error.errno == errno.EBADF and fcntl(1, F_GETFL) & os.O_ACCMODE == os.O_RDONLY
+    return "standard input" if is_input and not is_output else "standard output"
 
 
 def _show_usage(problem: Any) -> None:

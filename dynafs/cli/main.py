@@ -21,7 +21,7 @@ from dynafs.cli.files import add_file_commands
 from dynafs.cli.interpreter import own_command, own_environment
 from dynafs.cli.jobs import add_job_commands
 from dynafs.cli.maintenance import cluster_app, node_app
-from dynafs.cli.output import EXIT_USAGE, fail
+from dynafs.cli.output import EXIT_USAGE, fail, message_of
 from dynafs.cli.ring import ring_app
 from dynafs.cli.storage import storage_app
 from dynafs.cli.transfer import add_transfer_commands
@@ -101,7 +101,7 @@ def serve(
         fail(error.message, EXIT_USAGE)
     except OSError as error:
         get_logger().error("node.failed", code="os_error", error=str(error))
-        fail(str(error), EXIT_USAGE)
+        fail(message_of(error), EXIT_USAGE)
 
 
 def _load_insecure(config: Path) -> Settings:
@@ -141,7 +141,7 @@ def dev(
     except DynafsError as error:
         fail(error.message, EXIT_USAGE)
     except OSError as error:
-        fail(str(error), EXIT_USAGE)
+        fail(message_of(error), EXIT_USAGE)
     raise typer.Exit(code)
 
 

@@ -60,6 +60,18 @@ async def test_output_that_cannot_be_written(url: str, script: str, code: int, t
     assert (found, err.strip()) == (code, f"error: {told}" if told else ""), err
 
 
+async def test_an_answer_that_cannot_be_read_is_blamed_on_the_input(url: str) -> None:
+    """Not on standard output, which works."""
+    found, _, err = await shell("dynafs cluster restart --rolling <&-", url)
+    assert (found, "error: standard input: bad file descriptor" in err) == (2, True), err
+
+
+async def test_a_directory_that_is_a_file_is_named(tmp_path) -> None:
+    """In words, without the number of the error."""
+    found, _, err = await shell(f"touch {tmp_path}/x; dynafs dev --data {tmp_path}/x", "")
+    assert (found, err.strip().startswith(f"error: {tmp_path}/x: "), "Errno" in err) == (2, True, False), err
+
+
 async def test_closed_streams_do_not_get_into_files(url: str, tmp_path) -> None:
     """A file that is opened never becomes standard output by its number."""
     found, _, err = await shell(f"dynafs get demo/big {tmp_path}/x >&- 2>&- <&-", url)
@@ -74,7 +86,7 @@ async def test_closed_streams_do_not_get_into_files(url: str, tmp_path) -> None:
         ("dynafs get", 2, "error: Missing argument"),
         ("dynafs get a b c", 2, "error: Got unexpected extra argument"),
         ("dynafs cluster restart --rolling", 1, "error: aborted"),
-        ("dynafs ls --url http://x:99999", 2, "error: url: 'http://x:99999' is none"),
+        ("dynafs ls --url http://x:99999", 2, "error: url: 'http://x:99999' is not the URL of a node"),
         ("dynafs ls --url nonsense", 2, "use http://HOST:PORT"),
         ("dynafs ls --url http://a:b@127.0.0.1", 2, "use http://HOST:PORT"),
         ("dynafs ls --token $'a\\nb'", 2, "error: token: use printable ASCII"),
