@@ -8,6 +8,7 @@ import typer
 
 from dynafs.cli.terminal import err, print_json
 from dynafs.client import DynafsClient
+from dynafs.client.connection import CODE_OF_OTHERS
 from dynafs.errors import (
     AnswerUnexpected,
     DynafsError,
@@ -109,10 +110,10 @@ def _of(thing: str, message: str) -> str:
 
 
 def exit_code(error: DynafsError | OSError) -> int:
-    """Return what to exit with: 2 for wrong usage, a local file that cannot be used, when no node answers, when
-    what was asked for is not safe, or takes too long."""
+    """Return what to exit with: 2 for wrong usage, a local file that cannot be used, when no node or something else
+    answers, when what was asked for is not safe, or takes too long."""
     if isinstance(error, ServerRefused):
-        return EXIT_USAGE if error.remote_code == NotSafe.code else EXIT_REFUSED
+        return EXIT_USAGE if error.remote_code in (NotSafe.code, CODE_OF_OTHERS) else EXIT_REFUSED
     is_usage = isinstance(error, OSError | ServerUnreachable | AnswerUnexpected | RequestInvalid | GaveUp)
     return EXIT_USAGE if is_usage else EXIT_REFUSED
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from dynafs.client.connection import quoted, quoted_name
 from dynafs.client.operating import OperatorCalls
-from dynafs.client.remote_file import PIECE_SIZE_BYTES, RemoteFile
+from dynafs.client.remote_file import PIECE_SIZE_BYTES, VERSION_HEADER, RemoteFile
 from dynafs.client.shapes import BucketPage, FilePage, FileStat, Receipt
 from dynafs.client.source import LocalSource, open_source
 from dynafs.errors import AnswerUnexpected, DynafsError, RequestInvalid
@@ -83,6 +83,10 @@ class DynafsClient(OperatorCalls):
         async with request as response:
             if headers and not response.headers.get("Content-Range", "").startswith(f"bytes {start}-"):
                 raise AnswerUnexpected(f"unexpected answer from {self.url}: other bytes than those from {start} on")
+            if not ({"ETag", VERSION_HEADER} <= response.headers.keys()):
+                raise AnswerUnexpected(
+                    f"unexpected answer from {self.url}: contents without a version; is it a dynafs node?", url=self.url
+                )
             yield RemoteFile(response, f"{bucket}/{path}")
 
     async def list(self, bucket: str, prefix: str = "", delimiter: str = "") -> AsyncIterator[dict[str, Any]]:

@@ -5,6 +5,7 @@ not expect is an error, a redirect is not followed (it could carry the token to 
 checked against its shape before anything of it is used.
 """
 
+import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from types import TracebackType
@@ -32,6 +33,8 @@ CONNECT_TIMEOUT_S = 5.0
 #: The largest JSON a node sends is a full page of a listing: 1000 names of 1 KiB with 4 KiB of metadata each, escaped.
 JSON_SIZE_BYTES_MAX = 64 << 20
 ERROR_SIZE_BYTES_MAX = 1 << 20
+#: `remote_code` of a refusal that is none of a node.
+CODE_OF_OTHERS = "unknown"
 
 
 class Connection:
@@ -88,8 +91,12 @@ class Connection:
                 raise RequestInvalid(name, "use printable characters for headers")
         try:
             response = await session.request(method, url, data=data, headers=headers, allow_redirects=False)
-        except (aiohttp.ClientError, TimeoutError, UnicodeError) as error:
-            raise ServerUnreachable(f"no answer from {self.url}: {str(error) or 'timed out'}", url=self.url) from error
+        except aiohttp.ClientResponseError as error:
+            raise AnswerUnexpected(f"{self.url} does not speak HTTP; is it a dynafs node?", url=self.url) from error
+        except UnicodeError as error:
+            raise RequestInvalid("url", f"{self.url[:200]!r} has no valid host name; use http://HOST:PORT") from error
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise ServerUnreachable(f"no answer from {self.url}: {reason_of(error)}", url=self.url) from error
         async with response:
             if response.status not in statuses:
                 raise await self._objection(response)
@@ -129,7 +136,7 @@ class Connection:
     async def _objection(self, response: aiohttp.ClientResponse) -> DynafsError:
         """Return the error that a status stands for."""
         if response.status >= 400:
-            return _refusal(response.status, await _body(response, ERROR_SIZE_BYTES_MAX))
+            return _refusal(self.url, response.status, await _body(response, ERROR_SIZE_BYTES_MAX))
         if response.status == 300:
             found = self._decoded(response, await _body(response, JSON_SIZE_BYTES_MAX), Siblings)
             name = f"{found.get('bucket', '')}/{found.get('path', '')}"
@@ -139,12 +146,31 @@ class Connection:
         return self._unexpected(response, f"status {response.status}{where}")
 
 
+def reason_of(error: aiohttp.ClientError | TimeoutError) -> str:
+    """Return in words why a connection cannot be made or broke off."""
+    if isinstance(error, TimeoutError):
+        return "timed out"
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        return "its certificate cannot be verified"
+    if isinstance(error, aiohttp.ClientSSLError):
+        return "it does not speak TLS; use http:// if it is a node without TLS"
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        return "no address is found for the host name"
+    if isinstance(error, aiohttp.ClientPayloadError):
+        return "the connection closed before the end, or what arrived is not HTTP"
+    if isinstance(error, aiohttp.ServerDisconnectedError):
+        return "the connection closed before an answer"
+    if isinstance(error, aiohttp.ClientOSError) and error.errno:
+        return os.strerror(error.errno).lower()
+    return str(error) or type(error).__name__
+
+
 def quoted(text: str, field: str, safe: str = "") -> str:
     """Return text for a URL. Raises NameInvalid when it is not UTF-8."""
     try:
         return quote(text, safe=safe)
     except UnicodeEncodeError:
-        raise NameInvalid(field, "the name is not valid UTF-8") from None
+        raise NameInvalid(field, f"'{text}' is not valid UTF-8") from None
 
 
 def quoted_name(bucket: str, path: str) -> str:
@@ -157,12 +183,12 @@ def _check_url(text: str) -> None:
     try:
         url = URL(text)
         is_usable = (
-            url.scheme in ("http", "https") and bool(url.host) and not (url.user or url.query_string or url.fragment)
+            url.scheme in ("http", "https") and bool(url.host) and not url.user and not any(c in text for c in "?# ")
         )
     except ValueError:
         is_usable = False
     if not is_usable or not text.isprintable():
-        raise RequestInvalid("url", f"{text[:200]!r} is none; use http://HOST:PORT")
+        raise RequestInvalid("url", f"{text[:200]!r} is not the URL of a node; use http://HOST:PORT")
 
 
 async def _body(response: aiohttp.ClientResponse, size_bytes_max: int) -> bytes:
@@ -177,7 +203,7 @@ async def _body(response: aiohttp.ClientResponse, size_bytes_max: int) -> bytes:
                     status=response.status,
                 )
     except (aiohttp.ClientError, TimeoutError) as error:
-        raise ServerUnreachable(f"the answer broke off: {error}") from error
+        raise ServerUnreachable(f"the answer broke off: {reason_of(error)}") from error
     return bytes(body)
 
 
@@ -186,12 +212,13 @@ class _Problem(msgspec.Struct):
     message: str
 
 
-def _refusal(status: int, body: bytes) -> ServerRefused:
+def _refusal(url: str, status: int, body: bytes) -> ServerRefused:
     try:
         told = msgspec.json.decode(body, type=dict[str, Any])["error"]
         problem = msgspec.convert(told, _Problem)
     except (msgspec.MsgspecError, ValueError, RecursionError, KeyError):
         text = body[:200].decode(errors="replace")
-        return ServerRefused(status, "unknown", f"HTTP {status}: {text}", {})
+        message = f"{url} answers with HTTP {status} and not as a dynafs node does: {text}"
+        return ServerRefused(status, CODE_OF_OTHERS, message, {})
     evidence = {k: v for k, v in told.items() if k not in ("self", "code", "message", "status")}
     return ServerRefused(status, problem.code, problem.message, evidence)

@@ -6,12 +6,14 @@ from collections.abc import AsyncIterator, Mapping
 import aiohttp
 from blake3 import blake3
 
+from dynafs.client.connection import reason_of
 from dynafs.errors import ContentMismatch, ServerUnreachable
 from dynafs.files.policy import CHUNK_SIZE_BYTES_MAX, CHUNK_SIZE_BYTES_MIN
 from dynafs.files.version import etag_of
 
 PIECE_SIZE_BYTES = 1 << 20
 CHUNK_SIZE_HEADER = "X-Dynafs-Chunk-Size"
+VERSION_HEADER = "X-Dynafs-Version"
 _ETAG = re.compile(r"[0-9a-f]{32}")
 
 
@@ -28,7 +30,7 @@ class RemoteFile:
         headers = response.headers
         self.size_bytes = response.content_length or 0
         self.etag = headers.get("ETag", "").strip('"')
-        self.version = headers.get("X-Dynafs-Version", "")
+        self.version = headers.get(VERSION_HEADER, "")
         self.content_type = headers.get("Content-Type", "")
         self.context = headers.get("X-Dynafs-Context", "")
         is_whole = response.status == 200 and _ETAG.fullmatch(self.etag)
@@ -45,7 +47,7 @@ class RemoteFile:
                     digest.update(piece)
                 yield piece
         except (aiohttp.ClientError, TimeoutError) as error:
-            raise ServerUnreachable(f"the download broke off: {error}") from error
+            raise ServerUnreachable(f"the download broke off: {reason_of(error)}") from error
         if digest is not None and (actual := digest.etag()) != self.etag:
             raise ContentMismatch(
                 f"{self._name}: the bytes that arrived are not those of version {self.version}",

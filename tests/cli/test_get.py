@@ -121,13 +121,18 @@ async def test_what_fails_leaves_the_local_file(url: str, here: Path) -> None:
     local = here / "local"
     local.write_bytes(b"mine")
     assert (await dynafs("get", "demo/none", local, url=url))[0] == 1
-    head = b'HTTP/1.1 200 OK\r\nETag: "' + b"0" * 32 + b'"\r\nContent-Length: '
+    head = b'HTTP/1.1 200 OK\r\nX-Dynafs-Version: 1-n1-0\r\nETag: "' + b"0" * 32 + b'"\r\nContent-Length: '
     async with answering(head + b"9\r\n\r\nshort") as other:
         code, _, err = await dynafs("get", "demo/x", local, url=other)
         assert (code, "broke off" in err) == (2, True)
     async with answering(head + b"5\r\n\r\nwrong") as other:
         code, _, err = await dynafs("get", "demo/x", local, url=other)
         assert (code, "not those of version" in err) == (1, True)
+    page = b"HTTP/1.1 %s\r\nContent-Type: text/html\r\nContent-Length: 6\r\n\r\n<html>"
+    for status in (b"200 OK", b"404 Not Found", b"502 Bad Gateway"):
+        async with answering(page % status) as other:
+            code, _, err = await dynafs("get", "demo/x", local, url=other)
+            assert (code, "dynafs node" in err, other in err) == (2, True, True)
     assert local.read_bytes() == b"mine"
     code, _, err = await dynafs("get", "demo/x", here / "none" / "x", url=url)
     assert (code, "no such file or directory" in err) == (2, True)
@@ -168,7 +173,8 @@ def test_a_file_that_may_not_be_written_stays() -> None:
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 async def test_signals_leave_nothing(here: Path, number: signal.Signals, code: int) -> None:
     """Ctrl-C in the midst of a download: the draft, which only its owner may read, is gone; no traceback."""
-    async with answering(b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\nsome", hold=True) as other:
+    head = b'HTTP/1.1 200 OK\r\nX-Dynafs-Version: 1-n1-0\r\nETag: "x"\r\nContent-Length: 99\r\n\r\n'
+    async with answering(head + b"some", hold=True) as other:
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "dynafs", "get", "demo/x", str(here / "x"), "--url", other,
             stderr=asyncio.subprocess.PIPE,

@@ -156,7 +156,10 @@ async def test_whole_files_are_compared_with_their_etag(cluster) -> None:
             assert await client.get("demo", f"f{size}") == contents
             async with client.open("demo", f"f{size}") as file:
                 etag = file.etag
-            head = b'HTTP/1.1 200 OK\r\nX-Dynafs-Chunk-Size: 1048576\r\nETag: "%s"\r\nContent-Length: %d\r\n\r\n'
+            head = (
+                b'HTTP/1.1 200 OK\r\nX-Dynafs-Version: 1-n1-0\r\nX-Dynafs-Chunk-Size: 1048576\r\nETag: "%s"\r\n'
+                b"Content-Length: %d\r\n\r\n"
+            )
             for change in (b"", b"x"):
                 body = change + contents[len(change) :]
                 answer = head % (etag.encode(), len(body)) + body
@@ -168,15 +171,71 @@ async def test_whole_files_are_compared_with_their_etag(cluster) -> None:
                             await other.get("demo", "x")
 
 
+@pytest.mark.parametrize("head", [b"Content-Type: text/html\r\n", b'ETag: "5f3a-1b2c"\r\n'])
+async def test_a_page_of_another_server_is_no_file(head: bytes) -> None:
+    """A 200 without the version that every node sends is an error before a byte of it is used."""
+    answer = b"HTTP/1.1 200 OK\r\n" + head + b"Content-Length: 6\r\n\r\n<html>"
+    async with answering(answer) as url, DynafsClient(url) as client:
+        with pytest.raises(AnswerUnexpected, match="is it a dynafs node"):
+            await client.get("b", "x")
+
+
+@pytest.mark.parametrize(
+    "answer", [b"SSH-2.0-OpenSSH_9.2\r\n", b"\0\xff\n" * 100, b"HTTP/1.1 200 OK\r\nX: " + b"y" * 9000]
+)
+async def test_what_is_not_http_is_named_in_one_short_line(answer: bytes) -> None:
+    """And not by an excerpt of what arrived."""
+    async with answering(answer) as url, DynafsClient(url) as client:
+        with pytest.raises(AnswerUnexpected) as caught:
+            await client.jobs()
+    assert caught.value.message == f"{url} does not speak HTTP; is it a dynafs node?"
+
+
+async def test_why_nothing_answers_is_in_words(cluster) -> None:
+    """Not in those of a library: refused, closed, no TLS, broken off."""
+    async with answering(b"") as url, DynafsClient(url) as client:
+        with pytest.raises(ServerUnreachable, match="the connection closed before an answer"):
+            await client.jobs()
+    async with DynafsClient(url) as client:
+        with pytest.raises(ServerUnreachable) as caught:
+            await client.jobs()
+    assert caught.value.message == f"no answer from {url}: connection refused"
+    async with DynafsClient(cluster.url().replace("http", "https", 1)) as client:
+        with pytest.raises(ServerUnreachable, match="does not speak TLS"):
+            await client.jobs()
+    async with answering(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{}") as url, DynafsClient(url) as client:
+        with pytest.raises(ServerUnreachable, match="broke off: the connection closed before the end"):
+            await client.jobs()
+
+
 async def test_large_files_of_nodes_that_do_not_tell_their_chunks_are_taken() -> None:
     """An earlier version sends no size of chunks; its large files cannot be compared."""
-    answer = b'HTTP/1.1 200 OK\r\nETag: "' + b"0" * 32 + b'"\r\nContent-Length: 70000\r\n\r\n' + bytes(70000)
+    answer = (
+        b'HTTP/1.1 200 OK\r\nX-Dynafs-Version: 1-n1-0\r\nETag: "'
+        + b"0" * 32
+        + b'"\r\nContent-Length: 70000\r\n\r\n'
+        + bytes(70000)
+    )
     async with answering(answer) as url, DynafsClient(url) as client:
         assert await client.get("b", "x") == bytes(70000)
 
 
 @pytest.mark.parametrize(
-    "url", ["", "x", "ftp://x", "http://", "http://h:99999", "http://u:p@h", "http://h/?q", "http://h\n"]
+    "url",
+    [
+        "",
+        "x",
+        "ftp://x",
+        "http://",
+        "http://h:99999",
+        "http://u:p@h",
+        "http://h/?q",
+        "http://h/?",
+        "http://h#",
+        "http://h/a b",
+        "http://h ",
+        "http://h\n",
+    ],
 )
 def test_urls_are_checked(url: str) -> None:
     """What is no URL of a node is named before anything is sent."""
