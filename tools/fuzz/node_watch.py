@@ -67,12 +67,10 @@ class NodeWatch:
             if len(sizes) < 2 * WARM_TURNS:
                 say(f"{name}: the run is too short to judge its memory, {sizes[-1] // MIB if sizes else 0} MiB")
                 continue
-            third = len(sizes) // 3
-            before, after = sorted(sizes[:third])[third // 2], sorted(sizes[-third:])[third // 2]
-            check(
-                f"{name} took {before // MIB} MiB in the first third, {after // MIB} MiB in the last",
-                after - before <= GROWTH_BYTES_MAX,
-            )
+            sixth = len(sizes) // 6
+            medians = [sorted(sizes[at * sixth : (at + 1) * sixth])[sixth // 2] for at in range(6)]
+            shown = ", ".join(str(size // MIB) for size in medians)
+            check(f"{name} took {shown} MiB, sixth by sixth", medians[-1] - medians[0] <= GROWTH_BYTES_MAX)
 
     def _memory_of(self, name: str) -> int:
         status = Path(f"/proc/{self._cluster.processes[name].pid}/status").read_text()
