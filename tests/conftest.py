@@ -48,6 +48,12 @@ async def session() -> AsyncIterator[ClientSession]:
         yield opened
 
 
+@pytest.fixture(autouse=True)
+def _logs_as_at_first() -> None:
+    """Undo what an earlier test, or a simulation in it, set up for logs: it may leave out debug events."""
+    structlog.reset_defaults()
+
+
 @pytest.fixture
 def events() -> list[dict[str, object]]:
     """Return the log events of the test, as they happen."""
