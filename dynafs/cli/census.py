@@ -58,7 +58,7 @@ async def take_census(
     """Have the node count, telling of how many files and deletes it did so far; return the report of a census that
     began after this call. Raises CensusFailed, DynafsError."""
     seen = await client.act_on_job("census", "start", **({"deep": "true"} if deep else {}))
-    # One that is under way, for somebody else, is finished first.
+    # A census that another call started ends first.
     others = seen["begun"]
     while (status := await client.job("census"))["runs"] + status["failures"] <= others:
         if status["state"] in ("idle", "failed"):

@@ -62,12 +62,16 @@ async def read_contexts(reach: Reach, key: bytes, r: int, wall_ms: int, late_s: 
     joined: dict[str, int] = {}
     try:
         for reply, data in answers.come:
-            context = decode_context(data) if reply.context_in_body else reply.context
-            if context:
+            if context := context_of(reply, data):
                 joined = join(joined, context)
     except RemoteProtocolError:
         return None
     return joined
+
+
+def context_of(reply: RecordReply, body: bytes | bytearray) -> dict[str, int]:
+    """Return the context that a reply carries, wherever it is. Raises RemoteProtocolError."""
+    return decode_context(body) if reply.context_in_body else reply.context
 
 
 class _Answers:

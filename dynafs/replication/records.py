@@ -13,7 +13,7 @@ from dynafs.observe.events import get_logger
 from dynafs.ports import Answer
 from dynafs.quorum import QuorumPolicy, QuorumRead, QuorumWrite, Verdict
 from dynafs.quorum.read import RepairPlan
-from dynafs.replication.agreement import is_plain, may_agree, read_agreed, read_contexts
+from dynafs.replication.agreement import context_of, is_plain, may_agree, read_agreed, read_contexts
 from dynafs.replication.background import Background
 from dynafs.replication.latency import LatencyTracker
 from dynafs.replication.reach import Reach, failure_code
@@ -22,7 +22,7 @@ from dynafs.replication.writing import store_at
 from dynafs.ring import file_hash
 from dynafs.ring.view import RingView
 from dynafs.wire.messages import ReadRecord, RecordReply, StoreRecord
-from dynafs.wire.records import decode_context, decode_record, encode_record
+from dynafs.wire.records import decode_record, encode_record
 
 log = get_logger()
 
@@ -126,7 +126,7 @@ class _ReadRun:
     def _fold_answer(self, node: str, answer: Answer, *, whole: bool) -> None:
         reply = answer.message
         assert isinstance(reply, RecordReply)
-        context = decode_context(answer.body) if reply.context_in_body else reply.context
+        context = context_of(reply, answer.body)
         if whole:
             self.fold.add_record(node, reply.digest, decode_record(answer.body))
         else:
