@@ -5,6 +5,7 @@
     tools/dev bench --peer seaweedfs             in turns with SeaweedFS: default, with fsync, its volumes alone
     tools/dev bench --against HEAD~3             in turns with an earlier commit; exits with 1 when a request costs over
                                                  10 % more processor time than there
+    tools/dev bench --scale 10000,100000         what many keys cost: lists, PUTs, jobs, starts and memory at each size
     tools/dev bench --cases put_4k,get_4k --nodes 6 --rounds 3 --seconds 5 --json all.json --write table.md
 
 Every PUT has a new key and contents of its own. Needs wrk and curl (Debian: apt-get install wrk curl). Figures are
@@ -27,6 +28,7 @@ from cases import CASES, unit
 from machine import SLOW_PYTHON, description, is_optimised_build, peak_resident_bytes, touch_memory
 from report import Rounds, medians, ratio, table
 from runs import preload, run_case
+from scale import measure_scale, scale_table
 from targets import Dynafs, SeaweedFS, SeaweedVolumes, SyncedSeaweedFS, Target
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -41,6 +43,8 @@ def main() -> None:
         print(SLOW_PYTHON, file=sys.stderr)
     folder = arguments.data or ROOT / ".dynafs"
     folder.mkdir(parents=True, exist_ok=True)
+    if arguments.scale:
+        sys.exit(_measure_scale(arguments, folder))
     with tempfile.TemporaryDirectory(dir=folder) as name, _targets(arguments, Path(name)) as targets:
         touch_memory(arguments.touch_mib << 20)
         rounds = _measure(targets, arguments, Path(name))
@@ -56,6 +60,18 @@ def main() -> None:
         sys.exit(_judge(rounds, names))
 
 
+def _measure_scale(arguments: argparse.Namespace, folder: Path) -> int:
+    """Return 1 when a request failed."""
+    with tempfile.TemporaryDirectory(dir=folder) as name:
+        found = measure_scale(arguments, Path(name) / "scale")
+    print(told := scale_table(found))
+    if arguments.json:
+        arguments.json.write_text(json.dumps({"machine": description(), "scale": found}, indent=2) + "\n")
+    if arguments.write:
+        arguments.write.write_text(told + "\n")
+    return int(any(figures["PUT failed"] for figures in found.values()))
+
+
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--peer", choices=["seaweedfs"], help="also measure this system, in turns")
@@ -63,6 +79,8 @@ def _arguments() -> argparse.Namespace:
         "--against", metavar="REV", help="also measure this commit, in turns, and fail when it was cheaper"
     )
     parser.add_argument("--cases", default=",".join(CASES), help=f"of {', '.join(CASES)}")
+    parser.add_argument("--scale", type=_sizes, metavar="KEYS,...", help="ascending numbers of keys to measure at")
+    parser.add_argument("--file-bytes", type=int, default=64, help="contents of each file that --scale fills with")
     parser.add_argument("--nodes", type=int, default=3)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=int, default=4, help="length of each run of a small case")
@@ -77,6 +95,13 @@ def _arguments() -> argparse.Namespace:
     if missing := [tool for tool in ("wrk", "curl") if shutil.which(tool) is None]:
         sys.exit(f"tools/dev bench needs {' and '.join(missing)}; on Debian: apt-get install {' '.join(missing)}")
     return arguments
+
+
+def _sizes(text: str) -> list[int]:
+    sizes = [int(size) for size in text.split(",")]
+    if sizes != sorted(set(sizes)) or sizes[0] < 1:
+        raise argparse.ArgumentTypeError("use ascending numbers of keys, for example 10000,100000,1000000")
+    return sizes
 
 
 @contextmanager

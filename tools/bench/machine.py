@@ -24,8 +24,17 @@ def cpu_s(pids: Iterable[int]) -> float:
 
 def peak_resident_bytes(pid: int) -> int:
     """Return the high-water mark of a process's resident memory."""
+    return _status_bytes(pid, "VmHWM:")
+
+
+def resident_bytes(pid: int) -> int:
+    """Return a process's resident memory."""
+    return _status_bytes(pid, "VmRSS:")
+
+
+def _status_bytes(pid: int, field: str) -> int:
     status = Path(f"/proc/{pid}/status").read_text()
-    return int(status.partition("VmHWM:")[2].split()[0]) << 10
+    return int(status.partition(field)[2].split()[0]) << 10
 
 
 def touch_memory(size_bytes: int) -> None:
