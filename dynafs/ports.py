@@ -112,7 +112,7 @@ class Records(Protocol):
     ) -> RecordPage:
         """Return durable records in path order, skipping behind the first file of each common prefix.
 
-        is_live: only those that have contents.
+        is_live: the listing rows of those that have contents.
         """
         ...
 

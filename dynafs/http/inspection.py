@@ -17,7 +17,7 @@ from dynafs.http.asking import query_of, quorum_of, small_body, whole_number
 from dynafs.http.bodies import field_of, json_body
 from dynafs.http.fields import conditions_of
 from dynafs.http.files import QUORUM_QUERY
-from dynafs.http.rendering import json_response, not_modified_response, version_json
+from dynafs.http.rendering import json_response, listed_file, not_modified_response, version_json
 from dynafs.http.sending import Outflow, whole
 from dynafs.quorum import QuorumPolicy
 from dynafs.replication.cluster import Replication
@@ -55,10 +55,8 @@ class InspectionRoutes:
         cursor = None if listing.after is None else base64.urlsafe_b64encode(listing.after).decode()
         if not bucket:
             return json_response({"buckets": [path for path, _ in listing.files], "cursor": cursor})
-        rows = [
-            {"path": path, **version_json(version), "siblings": listing.siblings.get(path, 0)}
-            for path, version in listing.files
-        ]
+        siblings = listing.siblings
+        rows = [listed_file(path, version, siblings.get(path, 0)) for path, version in listing.files]
         return json_response({"bucket": bucket, "files": rows, "prefixes": listing.prefixes, "cursor": cursor})
 
     async def make_bucket(self, request: web.BaseRequest, bucket: str) -> web.StreamResponse:

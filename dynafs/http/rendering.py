@@ -80,6 +80,35 @@ def version_json(version: Version) -> dict[str, Any]:
     }
 
 
+class ListedFile(msgspec.Struct, frozen=True):
+    """A file in a listing: the JSON form of its version, and what stands beside it. Encoded without a dict per file."""
+
+    path: str
+    version: str
+    kind: str
+    size_bytes: int
+    etag: str
+    content_type: str
+    modified_unix_ms: int
+    metadata: dict[str, str]
+    headers: dict[str, str]
+    siblings: int
+
+
+_NO_METADATA: dict[str, str] = {}
+
+
+def listed_file(path: str, version: Version, siblings: int) -> ListedFile:
+    """Return a file as listings show it."""
+    has_metadata, stamp = bool(version.metadata), version.stamp
+    return ListedFile(
+        path, str(stamp), version.kind.value, version.size_bytes, version.etag, version.content_type, stamp.wall_ms,
+        version.user_metadata if has_metadata else _NO_METADATA,
+        version.header_fields if has_metadata else _NO_METADATA,
+        siblings,
+    )  # fmt: skip
+
+
 def siblings_response(name: FileName, record: Record, token: str) -> web.Response:
     """Return 300: versions stand beside each other until a write with `token` resolves them."""
     url = file_url(name)

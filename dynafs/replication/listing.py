@@ -11,8 +11,12 @@ is read with repair. A row counts only from an owner of its partition.
 Each node's page is complete up to its last row (or its end), and inside a common prefix up to the row behind which it
 skipped. So a row is decided as soon as every page reaches it; what lies behind waits for the next round. A round that
 shows nothing makes the next one larger, and one that ends inside a prefix makes the next one skip nothing.
+
+Paths are compared as text: code points sort as their UTF-8 does. Positions are bytes, since `BEHIND` is no text.
 """
 
+from bisect import bisect_right
+from collections.abc import Mapping
 from functools import partial
 from typing import NamedTuple
 
@@ -51,11 +55,12 @@ class _Round(NamedTuple):
 
 
 class _Candidate(NamedTuple):
-    """A name that some node lists. known: {node: its record}."""
+    """A name that some node lists. known: {node: its record}. agreed: what is listed without a look at `known`."""
 
-    path: bytes
+    path: str
     place: bytes
     known: dict[str, Record]
+    agreed: Version | None = None
 
 
 class Lister:
@@ -85,10 +90,11 @@ class Lister:
         """Take over what these pages decide; return where to go on, None at the end, and whether nodes may skip there:
         not inside a prefix of which none of them showed a file so far."""
         horizon = min((page.reach for page in of.pages if page.reach is not None), default=None)
-        paths = {path for page in of.pages for path in page.records if horizon is None or path <= horizon}
-        candidates = await self._candidates(of, sorted(paths))
-        decided, group, is_shown = of.asked.after, b"", False
-        for one in candidates:
+        paths = sorted(set().union(*(page.records for page in of.pages)))
+        if horizon is not None:
+            del paths[bisect_right(paths, horizon, key=str.encode) :]
+        decided, group, is_shown = of.asked.after, "", False
+        for one in await self._candidates(of, paths):
             folded = draft.fold(one.path)
             if folded != group:
                 if not is_shown and _has_gap(of.pages, group):
@@ -98,32 +104,37 @@ class Lister:
                 continue
             if draft.is_full:
                 return decided, True
-            if any(page.gaps.get(folded, one.path) < one.path for page in of.pages):
+            if folded and any(page.gaps.get(folded, one.path) < one.path for page in of.pages):
                 return decided, False
-            files = await self._decide(of, one)
-            decided = one.path
+            files = await self._decide(of, one) if one.agreed is None else (one.agreed,)
+            decided = one.path.encode()
             if files:
                 is_shown = bool(folded)
                 draft.show(one.path, folded, files)
-                decided = folded + BEHIND if folded else one.path
+                decided = folded.encode() + BEHIND if folded else decided
         if not is_shown and _has_gap(of.pages, group):
             return decided, False
         return None if horizon is None else max(horizon, decided), True
 
-    async def _candidates(self, of: _Round, paths: list[bytes]) -> list[_Candidate]:
+    async def _candidates(self, of: _Round, paths: list[str]) -> list[_Candidate]:
         """Return the names that nodes list, with what the nodes hold that decide about them, as far as they reply."""
         found: list[_Candidate] = []
         wanted: dict[str, list[_Candidate]] = {}
+        agreement = _Agreement(of)
         for path in paths:
-            place = file_hash(FileName(of.asked.bucket, path.decode()).key)
+            agreed = agreement.of_all(path)
+            if agreed is not None:
+                found.append(_Candidate(path, b"", {}, agreed))
+                continue
+            place = file_hash(FileName(of.asked.bucket, path).key)
             owners = of.view.owners(place)
             known = {
                 page.node: record
                 for page in of.pages
                 if (page.node in owners or of.policy.is_available) and (record := page.record_of(path)) is not None
             }
-            found.append(_Candidate(path, place, known))
-            for node in _silent_on(of, found[-1]):
+            found.append(_Candidate(path, place, known, agreement.of_some(known)))
+            for node in _silent_on(of, found[-1]) if found[-1].agreed is None else ():
                 wanted.setdefault(node, []).append(found[-1])
         if wanted:
             asked = {node: [one.path for one in some] for node, some in wanted.items()}
@@ -136,7 +147,7 @@ class Lister:
     async def _decide(self, of: _Round, one: _Candidate) -> tuple[Version, ...]:
         """Return a file's versions, the newest first, none when it is deleted; what fewer than W hold is read with
         repair."""
-        key = FileName(of.asked.bucket, one.path.decode()).key
+        key = FileName(of.asked.bucket, one.path).key
         merged = _merged(one.known)
         if merged is EMPTY:
             return ()
@@ -167,16 +178,54 @@ class _Draft:
     def is_full(self) -> bool:
         return self.room <= 0
 
-    def fold(self, path: bytes) -> bytes:
-        return common_prefix(path.decode(), self._prefix, self._delimiter).encode()
+    def fold(self, path: str) -> str:
+        return common_prefix(path, self._prefix, self._delimiter) if self._delimiter else ""
 
-    def show(self, path: bytes, folded: bytes, files: tuple[Version, ...]) -> None:
+    def show(self, path: str, folded: str, files: tuple[Version, ...]) -> None:
         if folded:
-            self.prefixes.append(folded.decode())
+            self.prefixes.append(folded)
             return
-        self.files.append((path.decode(), files[0]))
+        self.files.append((path, files[0]))
         if len(files) > 1:
-            self.siblings[path.decode()] = len(files) - 1
+            self.siblings[path] = len(files) - 1
+
+
+class _Agreement:
+    """The names about which equal rows of enough owners leave nothing to ask: of R, so that no later version was
+    acknowledged, and of W, so that the version stands. Only while the ring is stable, in a bucket that is not
+    available."""
+
+    def __init__(self, of: _Round) -> None:
+        self._needed = max(of.policy.r, of.policy.w)
+        self._is_possible = of.view.is_stable and not of.policy.is_available
+        nodes = {page.node for page in of.pages}
+        #: whether what all nodes list alike is listed by enough owners, whichever these are
+        self._is_everywhere = self._is_possible and all(
+            len(owners & nodes) >= self._needed for owners in of.view.owner_sets
+        )
+        self._tables = [page.records for page in of.pages]
+
+    def of_all(self, path: str) -> Version | None:
+        """Return the version that every node lists, if that is enough."""
+        if not self._is_everywhere:
+            return None
+        first = self._tables[0].get(path)
+        for table in self._tables:
+            if table.get(path) is not first:
+                return None
+        return _newest_file(first)
+
+    def of_some(self, known: Mapping[str, Record]) -> Version | None:
+        """Return the version that the owners list of which anything is known, if these are enough."""
+        if not self._is_possible or len(known) < self._needed:
+            return None
+        first, *others = known.values()
+        return _newest_file(first) if all(record is first for record in others) else None
+
+
+def _newest_file(record: Record | None) -> Version | None:
+    newest = record.newest if record is not None else None
+    return newest if newest is not None and newest.is_file else None
 
 
 def _silent_on(of: _Round, one: _Candidate) -> list[str]:
@@ -213,11 +262,11 @@ def _is_settled(of: _Round, one: _Candidate, newest: Version | None) -> bool:
 def _merged(known: dict[str, Record]) -> Record:
     merged = EMPTY
     for record in known.values():
-        # Equal rows were decoded once.
+        # Equal rows are one object.
         if record is not merged:
             merged = record if merged is EMPTY else merged.merge(record)
     return merged
 
 
-def _has_gap(pages: list[Page], group: bytes) -> bool:
+def _has_gap(pages: list[Page], group: str) -> bool:
     return bool(group) and any(group in page.gaps for page in pages)

@@ -27,19 +27,19 @@ _Known = dict[bytes, Record]
 
 
 class Page(NamedTuple):
-    """What one node replied. reach: the last position it is complete to, None for the end.
+    """What one node replied. records: {path: record}, one object in all pages of a round where the rows are equal.
 
-    gaps: {folded prefix: path}, where the node skipped what follows that path inside the prefix. is_live: it left out
-    what has no contents.
+    reach: the last position it is complete to, None for the end. gaps: {folded prefix: path}, where the node skipped
+    what follows that path inside the prefix. is_live: it left out what has no contents.
     """
 
     node: str
-    records: dict[bytes, Record]
+    records: dict[str, Record]
     reach: bytes | None
-    gaps: dict[bytes, bytes]
+    gaps: dict[str, str]
     is_live: bool
 
-    def record_of(self, path: bytes) -> Record | None:
+    def record_of(self, path: str) -> Record | None:
         """Return what the node holds under a path that the page reaches, None when the page does not show that."""
         return self.records.get(path, None if self.is_live else EMPTY)
 
@@ -71,8 +71,8 @@ class PageSource:
         return pages, view
 
     async def rows(
-        self, bucket: str, wanted: Mapping[str, Sequence[bytes]], ring_version: int
-    ) -> dict[str, dict[bytes, Record]]:
+        self, bucket: str, wanted: Mapping[str, Sequence[str]], ring_version: int
+    ) -> dict[str, dict[str, Record]]:
         """Return {node: {path: its record}} of the nodes that reply. wanted: {node: paths}."""
         asked = {node: self._rows_of(node, bucket, paths, ring_version) for node, paths in wanted.items()}
         found = {}
@@ -83,11 +83,11 @@ class PageSource:
                 raise rows
         return found
 
-    async def _rows_of(self, node: str, bucket: str, paths: Sequence[bytes], ring_version: int) -> dict[bytes, Record]:
-        found: dict[bytes, Record] = {}
+    async def _rows_of(self, node: str, bucket: str, paths: Sequence[str], ring_version: int) -> dict[str, Record]:
+        found: dict[str, Record] = {}
         for start in range(0, len(paths), ROWS_MAX):
             some = paths[start : start + ROWS_MAX]
-            body = msgspec.msgpack.encode([path.decode() for path in some])
+            body = msgspec.msgpack.encode(some)
             answer = await self._reach.ask(node, ReadRows(bucket, ring_version), body, is_bulk=True)
             rows = _decoded(_rows_decoder, bytes(answer.body))
             if not isinstance(answer.message, RowsReply) or len(rows) != len(some):
@@ -100,22 +100,29 @@ def _read_page(node: str, request: ListRecords, reply: object, body: bytes, know
     """Return a node's page. Raises RemoteProtocolError."""
     if not isinstance(reply, ListReply):
         raise RemoteProtocolError(f"{node} replies {type(reply).__name__} to a listing")
-    records: dict[bytes, Record] = {}
-    gaps: dict[bytes, bytes] = {}
+    records: dict[str, Record] = {}
     for path, data in _decoded(_page_decoder, body):
         record = known.get(data)
         if record is None:
             record = known[data] = decode_record(data)
-        records[path.encode()] = record
-        folded = common_prefix(path, request.prefix, request.delimiter).encode()
-        if folded and record.files:
-            gaps[folded] = path.encode()
+        records[path] = record
+    gaps = _gaps(records, request, is_live=reply.is_live) if request.delimiter else {}
     if reply.is_end or not records:
         return Page(node, records, None if reply.is_end else request.after, gaps, reply.is_live)
     # Behind a skip the page is complete to the end of the prefix, which may lie behind its last row.
     last = max(records)
-    folded = common_prefix(last.decode(), request.prefix, request.delimiter).encode()
-    return Page(node, records, max(last, folded + BEHIND) if folded in gaps else last, gaps, reply.is_live)
+    folded = common_prefix(last, request.prefix, request.delimiter)
+    end = max(last.encode(), folded.encode() + BEHIND) if folded in gaps else last.encode()
+    return Page(node, records, end, gaps, reply.is_live)
+
+
+def _gaps(records: Mapping[str, Record], request: ListRecords, *, is_live: bool) -> dict[str, str]:
+    gaps: dict[str, str] = {}
+    for path, record in records.items():
+        folded = common_prefix(path, request.prefix, request.delimiter)
+        if folded and (is_live or record.files):
+            gaps[folded] = path
+    return gaps
 
 
 def _decoded(decoder: msgspec.msgpack.Decoder[list[T]], body: bytes) -> list[T]:

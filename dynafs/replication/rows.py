@@ -4,7 +4,7 @@ import msgspec
 
 from dynafs.errors import RequestInvalid
 from dynafs.files import FileName, Record
-from dynafs.ports import Answer, Store
+from dynafs.ports import Answer, ListedRecord, Store
 from dynafs.replication.fence import Fence
 from dynafs.storage.stored import stored_record
 from dynafs.wire.listing_messages import ListRecords, ListReply, ReadRows, RowsReply
@@ -27,8 +27,7 @@ class RowReader:
         page = await self._store.list_records(
             request.bucket, request.prefix, request.delimiter, request.after, limit, is_live=request.is_live
         )
-        shorten = _without_contents if request.is_live else _newest_without_contents
-        rows = [(path, encode_record(shorten(stored_record(data)))) for path, data in page.records]
+        rows = page.records if request.is_live else [_before_version_3(row) for row in page.records]
         return Answer(ListReply(page.is_end, request.is_live), msgspec.msgpack.encode(rows))
 
     def rows(self, request: ReadRows, body: bytes) -> Answer:
@@ -51,6 +50,7 @@ def _without_contents(record: Record) -> Record:
     return Record(record.context, tuple(slim))
 
 
-def _newest_without_contents(record: Record) -> Record:
-    """Return the same of the newest version alone: a row as nodes before wire version 3 merge it."""
-    return _without_contents(Record(record.context, record.versions[:1]))
+def _before_version_3(row: ListedRecord) -> ListedRecord:
+    """Return a row as nodes before wire version 3 merge it: without contents, and of the newest version alone."""
+    record = stored_record(row.data)
+    return ListedRecord(row.path, encode_record(_without_contents(Record(record.context, record.versions[:1]))))

@@ -1,7 +1,7 @@
 """Bugs put in on purpose. Each breaks one rule that keeps a promise; a simulator worth its time finds them all."""
 
 import base64
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -21,6 +21,7 @@ from dynafs.replication.collection import Collector
 from dynafs.replication.commit import Committer
 from dynafs.replication.handoff import Handoff
 from dynafs.replication.last_look import LastLook
+from dynafs.replication.listing import _Agreement
 from dynafs.replication.reaping import Reaper
 from dynafs.replication.records import RecordReader
 from dynafs.replication.refill import Refill
@@ -214,6 +215,12 @@ def _take_less_than_half(self: Proposal, nodes: set[str]) -> bool:
     return 2 * len(nodes) >= len(self.voters) - 1
 
 
+def _list_on_one_word(self: _Agreement, known: Mapping[str, Record]) -> Version | None:  # noqa: ARG001
+    """List what a single owner lists."""
+    newest = next((record.newest for record in known.values()), None)
+    return newest if newest is not None and newest.is_file else None
+
+
 #: {name: [(class, method, its replacement)]}
 PLANTS: dict[str, list[tuple[type, str, Callable[..., Any]]]] = {
     "ack-before-fsync": [(SegmentFiles, "sync", _sync_nothing), (RecordTable, "_sync_index", _sync_nothing)],
@@ -247,6 +254,7 @@ PLANTS: dict[str, list[tuple[type, str, Callable[..., Any]]]] = {
     "fallback-counted-for-strong": [(WriteRun, "_stand_in_for", _count_stand_ins)],
     "sibling-replaced-unseen": [(Record, "with_sibling", _replace_everything)],
     "client-context-trusted": [(ContextTokens, "read", _believe_the_client)],
+    "listed-by-one-owner": [(_Agreement, "of_some", _list_on_one_word)],
     "hash-not-verified": [(ChunkTable, "_verified", _believe_the_disk), (_ChunkRace, "_read_at", _believe_everybody)],
     **RING_PLANTS,
 }

@@ -15,7 +15,7 @@ from dynafs.storage.stored import decode_stored
 T = TypeVar("T")
 _places = msgspec.msgpack.Decoder(tuple[int, int, int])
 
-#: records: bucket NUL path -> record. live: the keys of those records that have contents -> nothing.
+#: records: bucket NUL path -> record. live: the keys of those records that have contents -> what listings show.
 #: chunks: id -> place. references: id + upload id -> since when, bucket NUL path. quarantine: id -> place and reason.
 #: hints: target and thing -> since when. trees: kind, level and number -> sum.
 #: by_partition: start of a key's hash, and the key -> digest of its record.

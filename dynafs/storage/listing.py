@@ -10,14 +10,12 @@ from dynafs.storage.disk import Index, decode_place
 from dynafs.storage.hints import decode_hint, hint_row, hints_start
 from dynafs.storage.references import decode_reference
 from dynafs.storage.stored import decode_stored, stored_record
-from dynafs.wire.records import has_contents
+from dynafs.wire.records import check_record
 
 #: A page stops here even below its limit of rows: inline contents come along with their records.
 PAGE_SIZE_BYTES_MAX = 8 << 20
 #: Greater than any byte of UTF-8: behind everything that starts with what stands before it.
 LAST = b"\xff"
-#: Rows without contents that are read one after another before the next name with contents is looked up.
-DEAD_ROWS_MAX = 8
 
 
 def list_records(
@@ -29,63 +27,35 @@ def list_records(
     limit: int,
     is_live: bool = False,  # noqa: FBT001, FBT002  handed to a thread by position
 ) -> RecordPage:
-    """Return up to `limit` records whose path starts with prefix and sorts behind after.
+    """Return up to `limit` records whose path starts with prefix and sorts behind after. Raises StoreCorrupt.
+
+    is_live: leave out what has no contents, and return listing rows instead of whole records.
 
     With a delimiter, all records behind the first file that stands under one common prefix are skipped: that file is
     the proof that the prefix is not empty. Tombstones before it are returned, so that others can weigh them, unless
-    is_live leaves out whatever has no contents.
+    is_live leaves them out.
     """
     base = bucket.encode() + b"\0"
     start, last = base + prefix.encode(), base + prefix.encode() + LAST
     if after:
         start = max(start, base + after + b"\0")
     found: list[ListedRecord] = []
-    size_bytes = 0
-    walk = _Walk(index, start, last, is_live=is_live)
-    while walk.row is not None:
+    size_bytes, base_size = 0, len(base)
+    scan = index.scan("live" if is_live else "records", start)
+    row = next(scan, None)
+    while row is not None and row[0] <= last:
         if len(found) >= limit or size_bytes >= PAGE_SIZE_BYTES_MAX:
             return RecordPage(found, is_end=False)
-        key, data = walk.row
-        path = key[len(base) :].decode()
+        key, data = row
+        if is_live:
+            decode_stored("record", check_record, data)
+        path = key[base_size:].decode()
         found.append(ListedRecord(path, data))
         size_bytes += len(data)
-        folded = common_prefix(path, prefix, delimiter)
+        folded = common_prefix(path, prefix, delimiter) if delimiter else ""
         is_proof = bool(folded) and (is_live or _is_file(data))
-        walk.go_on(base + folded.encode() + LAST if is_proof else None)
+        row = _sent(scan, base + folded.encode() + LAST if is_proof else None)
     return RecordPage(found, is_end=True)
-
-
-class _Walk:
-    """A cursor over records up to a key. row: (key, record) it stands at, None behind the last one."""
-
-    def __init__(self, index: Index, start: bytes, last: bytes, *, is_live: bool) -> None:
-        """is_live: stop only at records that have contents."""
-        self._last, self._live = last, index.scan("live", start) if is_live else None
-        self.row: tuple[bytes, bytes] | None = None
-        first = next(self._live, None) if self._live is not None else (start, b"")
-        if first is not None and first[0] <= last:
-            self._records = index.scan("records", first[0])
-            self.go_on(None)
-
-    def go_on(self, jump: bytes | None) -> None:
-        """Go to the next row, or to the first from a key on."""
-        self._step(jump)
-        dead = 0
-        while self._live is not None and self.row is not None and not has_contents(self.row[1]):
-            dead += 1
-            if dead <= DEAD_ROWS_MAX:
-                self._step(None)
-                continue
-            # Behind this row, not at it: the two scans may have begun at different moments.
-            live = _sent(self._live, self.row[0] + b"\0")
-            if live is None or live[0] > self._last:
-                self.row = None
-            else:
-                self._step(live[0])
-
-    def _step(self, jump: bytes | None) -> None:
-        row = _sent(self._records, jump)
-        self.row = row if row is not None and row[0] <= self._last else None
 
 
 def _sent(scan: Generator[tuple[bytes, bytes], bytes | None], jump: bytes | None) -> tuple[bytes, bytes] | None:

@@ -216,7 +216,7 @@ class RecordTable:
     ) -> RecordPage:
         """Return durable records in path order, skipping behind the first file of each common prefix.
 
-        is_live: only those that have contents.
+        is_live: the listing rows of those that have contents.
         """
         return await self._disk.read(list_records, self._index, bucket, prefix, delimiter, after, limit, is_live)
 

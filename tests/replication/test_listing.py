@@ -67,6 +67,24 @@ async def test_listing_equals_the_model(cluster, session: ClientSession, rng: ra
         assert found == expected(list(alive), prefix, delimiter), (prefix, delimiter, limit)
 
 
+async def test_listed_file_has_what_its_metadata_say(cluster, session: ClientSession) -> None:
+    """Every field of a version, with a client's metadata and headers, and without any."""
+    headers = {"X-Meta-Color": "red", "Cache-Control": "no-cache", "Content-Type": "text/plain"}
+    for path, sent in (("a", headers), ("b", {})):
+        async with session.put(cluster.file_url(f"demo/{path}"), data=b"contents", headers=sent) as response:
+            assert response.status == 201
+    async with session.get(cluster.file_url("demo", "n2")) as response:
+        rows = (await response.json())["files"]
+    assert [row["path"] for row in rows] == ["a", "b"]
+    for row in rows:
+        async with session.get(f"{cluster.url('n3')}/v1/metadata/demo/{row['path']}") as response:
+            shown = await response.json()
+        version = {name: shown[name] for name in row if name != "siblings"}
+        assert row == {**version, "siblings": 0}
+    assert rows[0]["metadata"] == {"color": "red"}
+    assert rows[0]["headers"] == {"Cache-Control": "no-cache"}
+
+
 async def test_buckets_are_listed_and_made_with_a_policy_of_their_own(cluster, session: ClientSession) -> None:
     """A bucket's policy holds for its files, is shown, and cannot be changed."""
     url = f"{cluster.url()}/v1/buckets/wide"

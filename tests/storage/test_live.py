@@ -1,19 +1,23 @@
-"""Names of what has contents: kept by every write, found without a step over every tombstone."""
+"""Listing rows: kept by every write, found without a step over every tombstone, without contents."""
 
 import asyncio
 import random
 
+import pytest
+
 from dynafs.causality import Stamp
+from dynafs.errors import StoreCorrupt
 from dynafs.files import Record, Version, VersionKind
 from dynafs.sim.medium import Platter, PlatterIndex
 from dynafs.storage.disk import Batch
 from dynafs.storage.listing import list_records
 from dynafs.storage.live import build_live, note_live
-from dynafs.wire.records import encode_record
+from dynafs.wire.records import encode_record, listing_row
 
 FILE, TOMBSTONE = (
     encode_record(Record.of({}, [Version(Stamp(1, "a"), kind, inline=b"contents")])) for kind in VersionKind
 )
+ROW = listing_row(FILE)
 PREFIXES, DELIMITERS = ("", "a", "a/", "b/1"), ("", "/")
 
 
@@ -40,7 +44,7 @@ async def check(store, held: dict[str, bytes], rng: random.Random) -> None:
             page = await store.list_records("bucket", prefix, delimiter, after.encode(), limit, is_live=True)
             right = expected(held, prefix, delimiter, after)
             assert [row.path for row in page.records] == right[:limit]
-            assert all(row.data == FILE for row in page.records)
+            assert all(row.data == ROW for row in page.records)
             assert page.is_end == (len(right) <= limit)
 
 
@@ -72,6 +76,58 @@ async def test_index_from_before_live_names_is_completed_when_it_is_opened(box, 
     await box.close()
     store = box.open()
     await check(store, held, rng)
+
+
+async def test_rows_of_an_earlier_format_are_replaced_when_the_index_is_opened(box, rng: random.Random) -> None:
+    """A data directory whose live names have no rows lists the same."""
+    store = box.open()
+    held = {f"a/{number:03}": rng.choice([FILE, TOMBSTONE]) for number in range(50)}
+    for path, data in held.items():
+        await store.put_record(b"bucket\0" + path.encode(), data)
+    batch = store._index.batch()
+    for path, data in held.items():
+        if data == FILE:
+            batch.put("live", b"bucket\0" + path.encode(), b"")
+    store._index.apply(batch)
+    await store.put_fact("live", b"1")
+    await box.close()
+    await check(box.open(), held, rng)
+
+
+@pytest.mark.parametrize("flipped", [0, 2, len(FILE) - 8])
+def test_damaged_record_and_damaged_row_are_blamed_on_the_disk(flipped: int) -> None:
+    """A rebuild keeps the damage of a record visible, and a page checks the row that it shows."""
+    rotten = bytearray(FILE)
+    rotten[flipped] ^= 1
+    index = PlatterIndex(Platter(random.Random(1)))
+    batch = index.batch()
+    batch.put("records", b"bucket\0a", FILE)
+    batch.put("records", b"bucket\0b", bytes(rotten))
+    index.apply(batch)
+    build_live(index)
+    assert [row.path for row in list_records(index, "bucket", "", "", b"", 1, is_live=True).records] == ["a"]
+    with pytest.raises(StoreCorrupt):
+        list_records(index, "bucket", "", "", b"", 2, is_live=True)
+    batch = index.batch()
+    batch.put("live", b"bucket\0a", ROW[:-1] + b"\0")
+    index.apply(batch)
+    with pytest.raises(StoreCorrupt):
+        list_records(index, "bucket", "", "", b"", 1, is_live=True)
+
+
+def test_contents_are_not_part_of_a_page() -> None:
+    """A page of large inline files is as small as one of empty files: no page ends early because of them."""
+    index = PlatterIndex(Platter(random.Random(1)))
+    batch = index.batch()
+    for number in range(200):
+        version = Version(Stamp(number, "a"), VersionKind.FILE, size_bytes=65536, inline=bytes(65536))
+        data, key = encode_record(Record.of({}, [version])), b"bucket\0%04d" % number
+        batch.put("records", key, data)
+        note_live(batch, key, data)
+    index.apply(batch)
+    page = list_records(index, "bucket", "", "", b"", 1000, is_live=True)
+    assert (len(page.records), page.is_end) == (200, True)
+    assert max(len(row.data) for row in page.records) < 200
 
 
 class StoppingIndex(PlatterIndex):

@@ -31,7 +31,15 @@ from dynafs.wire.messages import (
     decode_request,
     encode_message,
 )
-from dynafs.wire.records import decode_record, decode_version, encode_record, encode_version, record_digest
+from dynafs.wire.records import (
+    check_record,
+    decode_record,
+    decode_version,
+    encode_record,
+    encode_version,
+    listing_row,
+    record_digest,
+)
 from dynafs.wire.segments import chunk_id_of, decode_entry_header, encode_entry_header, is_intact
 
 STAMPS = st.builds(Stamp, st.integers(0, 2**63), st.text(max_size=20))
@@ -94,6 +102,23 @@ def test_damaged_records_are_noticed(record: Record, data: st.DataObject) -> Non
     damaged[data.draw(st.integers(0, len(damaged) - 1))] ^= data.draw(st.integers(1, 255))
     with pytest.raises(RemoteProtocolError):
         decode_record(damaged)
+
+
+@given(RECORDS)
+def test_listing_row_is_the_record_without_contents(record: Record) -> None:
+    """It has the bytes of that record encoded as a whole, and is empty when no version is a file."""
+    row = listing_row(encode_record(record))
+    slim = tuple(msgspec.structs.replace(version, inline=None, manifest=None) for version in record.versions)
+    has_file = any(version.is_file for version in record.versions)
+    assert row == (encode_record(Record(record.context, slim)) if has_file else b"")
+    if row:
+        check_record(row)
+
+
+@pytest.mark.parametrize("data", [b"", b"rot", b"\1\0\0\0\0\x92\x80\x91\x90", b"\1\0\0\0\0\xc1"])
+def test_listing_row_of_what_is_no_record_shows_the_damage(data: bytes) -> None:
+    """A reader of the row finds the same bytes."""
+    assert listing_row(data) == data
 
 
 @given(VERSIONS)
