@@ -18,8 +18,14 @@ class Answer(NamedTuple):
     body: bytes | bytearray = b""
 
 
+class Storing(NamedTuple):
+    """Something on its way to the disk: the reply is Stored, as soon as it is durable."""
+
+    future: Future[None]
+
+
 #: Serves one request of a peer: an answer at once, or one to wait for. Raises DynafsError.
-RequestHandler = Callable[[str, Request, bytes | bytearray], Answer | Awaitable[Answer]]
+RequestHandler = Callable[[str, Request, bytes | bytearray], Answer | Storing | Awaitable[Answer]]
 
 
 class Clock(Protocol):

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from functools import partial
+from typing import Any, TypeVar
 
 from dynafs.config import TimeoutSettings, split_address
 from dynafs.errors import DynafsError, LocalProtocolError, RemoteProtocolError, ReplyTooLarge
@@ -10,16 +11,19 @@ from dynafs.observe import metrics
 from dynafs.observe.events import get_logger
 from dynafs.observe.pace import EventPace
 from dynafs.peers.connection import FramedConnection
-from dynafs.ports import Answer, Clock, RequestHandler
+from dynafs.ports import Answer, Clock, RequestHandler, Storing
 from dynafs.wire.error_reply import encode_error
 from dynafs.wire.frames import Frame, FrameKind, FrameTooLarge
 from dynafs.wire.handshake import NONCE_SIZE_BYTES, HandshakeMessage, Hello, ListenerHandshake, Refusal
-from dynafs.wire.messages import decode_request, encode_message
+from dynafs.wire.messages import Stored, decode_request, encode_message
 
 log = get_logger()
 
+F = TypeVar("F", "asyncio.Future[Answer]", "asyncio.Future[None]")
+
 #: Callers that ping every interval are given this many intervals of silence.
 SILENCE_FACTOR = 5
+_STORED_HEAD = encode_message(Stored())
 
 
 class ReceiveGate:
@@ -29,12 +33,11 @@ class ReceiveGate:
         self._size_bytes_max = size_bytes_max
         self.size_bytes = 0
         self._stopped: dict[ListenerConnection, None] = {}
-        self._gauge = metrics.bytes_in_flight.labels("receive")
+        metrics.bytes_in_flight.labels("receive").set_function(lambda: self.size_bytes)
 
     def add(self, connection: "ListenerConnection", size_bytes: int) -> None:
         """Count received bytes; stop the connection when it is too much."""
         self.size_bytes += size_bytes
-        self._gauge.set(self.size_bytes)
         if self.size_bytes > self._size_bytes_max and connection not in self._stopped:
             self._stopped[connection] = None
             connection.set_reading(on=False)
@@ -42,7 +45,6 @@ class ReceiveGate:
     def remove(self, size_bytes: int) -> None:
         """Bytes were dealt with; let the stopped read on when there is room."""
         self.size_bytes -= size_bytes
-        self._gauge.set(self.size_bytes)
         if self._stopped and self.size_bytes <= self._size_bytes_max:
             stopped, self._stopped = self._stopped, {}
             for connection in stopped:
@@ -56,7 +58,7 @@ class ListenerConnection(FramedConnection):
         super().__init__()
         self._listener, self._handshake = listener, handshake
         #: {request id: the answer in the making}
-        self._serving: dict[int, asyncio.Future[Answer]] = {}
+        self._serving: dict[int, asyncio.Future[Answer] | asyncio.Future[None]] = {}
         self._watch: asyncio.TimerHandle | None = None
         self.peer = "?"
 
@@ -98,28 +100,40 @@ class ListenerConnection(FramedConnection):
             request = decode_request(frame.head)
             self._handshake.check_agreed(request)
             answer = self._listener.handler(self.peer, request, frame.body)
-            future = None if isinstance(answer, Answer) else asyncio.ensure_future(answer)
+            if isinstance(answer, Storing):
+                self._follow(frame, answer.future, self._on_stored)
+            elif not isinstance(answer, Answer):
+                self._follow(frame, asyncio.ensure_future(answer), self._on_served)
         except Exception as error:  # noqa: BLE001  one request must not cost the connection its other requests
             self._send_error(frame.request_id, error)
             return
         if isinstance(answer, Answer):
             self._send_answer(frame.request_id, answer)
-        elif future is not None:
-            size_bytes = len(frame.body)
-            self._listener.gate.add(self, size_bytes)
-            self._serving[frame.request_id] = future
-            future.add_done_callback(partial(self._on_served, frame.request_id, size_bytes))
+
+    def _follow(self, frame: Frame, future: F, on_done: Callable[[int, int, F], None]) -> None:
+        """Have the reply sent when there is one; until then the request can be cancelled, and its body counts."""
+        size_bytes = len(frame.body)
+        self._listener.gate.add(self, size_bytes)
+        self._serving[frame.request_id] = future
+        future.add_done_callback(partial(on_done, frame.request_id, size_bytes))
 
     def _on_served(self, request_id: int, size_bytes: int, future: "asyncio.Future[Answer]") -> None:
+        if self._has_succeeded(request_id, size_bytes, future):
+            self._send_answer(request_id, future.result())
+
+    def _on_stored(self, request_id: int, size_bytes: int, future: "asyncio.Future[None]") -> None:
+        if self._has_succeeded(request_id, size_bytes, future):
+            self.send(FrameKind.REPLY, request_id, _STORED_HEAD)
+
+    def _has_succeeded(self, request_id: int, size_bytes: int, future: "asyncio.Future[Any]") -> bool:
+        """Return whether a request that has ended wants its reply; an error is sent here."""
         self._listener.gate.remove(size_bytes)
         self._serving.pop(request_id, None)
         if future.cancelled():
-            return
-        error = future.exception()
-        if error is None:
-            self._send_answer(request_id, future.result())
-        else:
+            return False
+        if (error := future.exception()) is not None:
             self._send_error(request_id, error)
+        return error is None
 
     def _send_answer(self, request_id: int, answer: Answer) -> None:
         """Send an answer, or why it cannot be sent."""

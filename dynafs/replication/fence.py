@@ -6,6 +6,7 @@ disk before it tells what it holds.
 """
 
 import asyncio
+from collections import deque
 from typing import TypeVar
 
 from dynafs.errors import RingBehind, RingOutdated
@@ -13,13 +14,19 @@ from dynafs.membership import RingKeeper
 
 F = TypeVar("F", bound="asyncio.Future[None]")
 
+#: Writes remembered although they may be on disk, because an older one is not.
+REMEMBERED_MAX = 1024
+
 
 class Fence:
     """Guards one node's copies."""
 
     def __init__(self, keeper: RingKeeper) -> None:
         self._keeper = keeper
-        self._storing: set[asyncio.Future[None]] = set()
+        #: accepted, the oldest first; some may be on disk
+        self._storing: deque[asyncio.Future[None]] = deque()
+        #: how many are remembered when those on disk are looked for among all
+        self._swept_at = REMEMBERED_MAX
 
     def check(self, ring_version: int) -> None:
         """Raise RingOutdated when a newer state is known than an operation goes by, RingBehind when this node may have
@@ -33,9 +40,19 @@ class Fence:
 
     def store(self, stored: F) -> F:
         """Remember a write until it is on disk."""
-        self._storing.add(stored)
-        stored.add_done_callback(self._storing.discard)
+        storing = self._storing
+        # Writes end about in the order in which they began, so none needs a callback of its own that removes it.
+        while storing and storing[0].done():
+            storing.popleft()
+        if len(storing) >= self._swept_at:
+            self._sweep()
+        storing.append(stored)
         return stored
+
+    def _sweep(self) -> None:
+        """Forget all that is on disk; the next sweep comes after as many more as are left."""
+        self._storing = deque(one for one in self._storing if not one.done())
+        self._swept_at = 2 * len(self._storing) + REMEMBERED_MAX
 
     async def passed(self, ring_version: int) -> None:
         """Return when everything accepted by older states is on disk, at once for 0. Raises RingBehind while the state
@@ -46,5 +63,5 @@ class Fence:
         known = self._keeper.state.version
         if ring_version > known:
             raise RingBehind(f"asked by version {ring_version} of the ring, this node knows {known}", version=known)
-        if self._storing:
-            await asyncio.wait(set(self._storing))
+        if storing := {one for one in self._storing if not one.done()}:
+            await asyncio.wait(storing)

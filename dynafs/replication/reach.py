@@ -2,10 +2,10 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from dynafs.errors import DynafsError, PeerRefused, QuorumError, RingOutdated
-from dynafs.ports import Answer, Body, Membership, Peers, RequestHandler
+from dynafs.ports import Answer, Body, Membership, Peers, RequestHandler, Storing
 from dynafs.replication.deadlines import Deadlines
 from dynafs.replication.latency import PeerSpeeds
 from dynafs.ring import Ring
@@ -123,7 +123,10 @@ class Reach:
         is_bulk: bool = False,
         timeout_s: float | None = None,
     ) -> "asyncio.Future[Answer]":
-        """Send a request to a node or serve it here. The future fails with DynafsError."""
+        """Send a request to a node or serve it here. The future fails with DynafsError.
+
+        What this node stores for itself resolves to None instead of Stored; callers look only whether it failed.
+        """
         if node != self.me:
             return self._peers.call(node, request, body, timeout_s=timeout_s or self.timeout_s, is_bulk=is_bulk)
         future: asyncio.Future[Answer] = self.loop.create_future()
@@ -135,6 +138,8 @@ class Reach:
         if isinstance(answer, Answer):
             future.set_result(answer)
             return future
+        if isinstance(answer, Storing):
+            return cast("asyncio.Future[Answer]", answer.future)
         return asyncio.ensure_future(answer)
 
 

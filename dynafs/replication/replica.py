@@ -11,7 +11,7 @@ from dynafs.files import FileName
 from dynafs.files.version import Record, Version
 from dynafs.membership import RingKeeper
 from dynafs.observe.events import get_logger
-from dynafs.ports import Answer, Hint, Store
+from dynafs.ports import Answer, Hint, Store, Storing
 from dynafs.replication.fence import Fence
 from dynafs.replication.handoff import Handoff
 from dynafs.replication.last_look import find_references
@@ -52,7 +52,6 @@ from dynafs.wire.messages import (
     ScanRecords,
     StatChunks,
     StoreChunk,
-    Stored,
     StoreRecord,
 )
 from dynafs.wire.operator_messages import LimitJob, OperatorRequest, RestartNode, SetDraining
@@ -73,7 +72,6 @@ log = get_logger()
 
 
 Committer = Callable[[CommitVersion, bytes], Awaitable[Answer]]
-_STORED = Answer(Stored())
 #: Contexts of smaller records certainly fit into a head, which costs less than a body of their own.
 CONTEXT_IN_HEAD_SIZE_BYTES_MAX = 32 << 10
 
@@ -108,13 +106,13 @@ class Replica:
         self.on_replaced: Callable[[bytes, list[Version]], None] = lambda *_: None
         self.on_released: Callable[[], None] = lambda: None
 
-    def handle(self, peer: str, request: Request, body: bytes | bytearray) -> Answer | Awaitable[Answer]:
+    def handle(self, peer: str, request: Request, body: bytes | bytearray) -> Answer | Storing | Awaitable[Answer]:
         """Serve one request; reads of what is cached are answered at once. Raises DynafsError."""
         match request:
             case ReadRecord():
                 return self._read_record(request)
             case StoreRecord() | StoreChunk():
-                return _when_stored(self._store_something(request, body))
+                return Storing(self._store_something(request, body))
             case ReadChunk():
                 return self._read_chunk(request)
             case StatChunks():
@@ -327,11 +325,6 @@ def _without_inline(record: Record) -> bytes:
 
 def _no_introduction() -> Answer:
     raise LocalProtocolError("this node introduces nobody")
-
-
-async def _when_stored(stored: "asyncio.Future[None]") -> Answer:
-    await stored
-    return _STORED
 
 
 def _done() -> "asyncio.Future[None]":

@@ -17,13 +17,13 @@ from dynafs.errors import (
     RequestTooLarge,
 )
 from dynafs.observe.events import get_logger
-from dynafs.ports import Answer, Body, RequestHandler
+from dynafs.ports import Answer, Body, RequestHandler, Storing
 from dynafs.sim.loop import Life
 from dynafs.sim.network import Network
 from dynafs.wire.error_reply import decode_error, encode_error
 from dynafs.wire.frames import Frame, FrameDecoder, FrameKind, FrameTooLarge, encode_frame
 from dynafs.wire.message import Message
-from dynafs.wire.messages import decode_request, encode_message
+from dynafs.wire.messages import Stored, decode_request, encode_message
 from dynafs.wire.replies import decode_reply_to, reply_type
 
 log = get_logger()
@@ -255,7 +255,7 @@ class SimPeers:
         if isinstance(answer, Answer):
             self._reply(who, answer)
             return
-        future = asyncio.ensure_future(answer)
+        future = asyncio.ensure_future(_when_stored(answer.future) if isinstance(answer, Storing) else answer)
         self._serving.setdefault(who, {})[future] = None
         future.add_done_callback(partial(self._on_served, who))
 
@@ -284,3 +284,8 @@ class SimPeers:
     def _reply_error(self, who: tuple[str, int, int], error: DynafsError) -> None:
         peer, life, request_id = who
         self._transmit(peer, life, FrameKind.ERROR, request_id, encode_error(error))
+
+
+async def _when_stored(stored: "asyncio.Future[None]") -> Answer:
+    await stored
+    return Answer(Stored())

@@ -43,10 +43,20 @@ class CommitLane(Generic[P]):
     """A queue and its thread. `commit` gets a batch and returns when it is durable; what it raises fails the batch."""
 
     def __init__(
-        self, name: str, worker: Worker, commit: Callable[[Sequence[P]], None], interval_s: float = 0.0
+        self,
+        name: str,
+        worker: Worker,
+        commit: Callable[[Sequence[P]], None],
+        interval_s: float = 0.0,
+        on_settled: Callable[[P, DynafsError | None], None] | None = None,
     ) -> None:
-        """interval_s: least time between two batches. A write that finds the lane idle is committed at once."""
+        """interval_s: least time between two batches. A write that finds the lane idle is committed at once.
+
+        on_settled: called in the event loop with the outcome of each write, before its waiter resumes; also when the
+        waiter was cancelled, which does not stop the write.
+        """
         self._name, self._worker, self._commit, self._interval_s = name, worker, commit, interval_s
+        self._on_settled = on_settled
         self._ended_s = float("-inf")
         self._queue: deque[P] = deque()
         #: why nothing is queued any more
@@ -59,7 +69,7 @@ class CommitLane(Generic[P]):
         """Queue a write; its future resolves when it is durable."""
         with self._worker.lock:
             if self._refusal is not None:
-                write.future.set_exception(self._refusal)
+                self._settle(write, self._refusal)
                 return
             self._queue.append(write)
             self._worker.ring()
@@ -77,7 +87,7 @@ class CommitLane(Generic[P]):
             while self._take(batch):
                 failure = self._attempt(batch)
                 self._ended_s = self._worker.monotonic_s()
-                if not self._worker.tell(_wake_all, batch, failure):
+                if not self._worker.tell(self._settle_all, batch, failure):
                     return
                 batch = []
         except Exception as error:  # noqa: BLE001  nobody must wait for a thread that is gone
@@ -90,7 +100,7 @@ class CommitLane(Generic[P]):
             self._refusal = reason
             batch += self._queue
             self._queue.clear()
-        self._worker.tell(_wake_all, batch, reason)
+        self._worker.tell(self._settle_all, batch, reason)
 
     def _take(self, batch: list[P]) -> bool:
         """Wait for writes and move them to the batch; return whether there are any: none when closing and drained."""
@@ -122,12 +132,15 @@ class CommitLane(Generic[P]):
             return StoreFailed(f"commit failed: {error!r}")
         return None
 
+    def _settle_all(self, batch: Sequence[P], failure: DynafsError | None) -> None:
+        for write in batch:
+            self._settle(write, write.error or failure)
 
-def _wake_all(batch: Sequence[Pending], failure: DynafsError | None) -> None:
-    for write in batch:
+    def _settle(self, write: P, error: DynafsError | None) -> None:
+        if self._on_settled is not None:
+            self._on_settled(write, error)
         if write.future.done():
-            continue
-        error = write.error or failure
+            return
         if error is None:
             write.future.set_result(None)
         else:

@@ -117,10 +117,15 @@ class PosixSegments:
 
 
 class ThreadWorker:
-    """A daemon thread and its condition. Made inside a running event loop."""
+    """A daemon thread, its lock and its bell. Made inside a running event loop.
+
+    The bell is a lock that is held until it rings: a `threading.Condition` makes such a lock for every wait, in Python.
+    """
 
     def __init__(self, name: str) -> None:
-        self.lock = threading.Condition()
+        self.lock = threading.Lock()
+        self._bell, self._is_waiting = threading.Lock(), False
+        self._bell.acquire()
         self._name = name
         self._loop = asyncio.get_running_loop()
         self._thread: threading.Thread | None = None
@@ -132,11 +137,16 @@ class ThreadWorker:
 
     def ring(self) -> None:
         """End the thread's `wait`."""
-        self.lock.notify()
+        if self._is_waiting:
+            self._is_waiting = False
+            self._bell.release()
 
     def wait(self) -> None:
         """Let go of the lock until `ring`."""
-        self.lock.wait()
+        self._is_waiting = True
+        self.lock.release()
+        self._bell.acquire()
+        self.lock.acquire()
 
     def pause(self, pause_s: float) -> None:
         """Let go of the lock for a while."""

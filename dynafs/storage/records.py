@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 
 from dynafs.errors import DynafsError
 from dynafs.ports import Hint, RecordPage, RecordScan
@@ -60,7 +59,9 @@ class RecordTable:
         self._must_sync = False
         self._sums = KnownSums(disk.index)
         self._resync: asyncio.TimerHandle | None = None
-        self._values = CommitLane[_PutValue]("records", disk.worker("records"), self._commit_values, RECORD_INTERVAL_S)
+        self._values = CommitLane[_PutValue](
+            "records", disk.worker("records"), self._commit_values, RECORD_INTERVAL_S, self._on_settled
+        )
 
     @property
     def unwritten_count(self) -> int:
@@ -102,28 +103,29 @@ class RecordTable:
             self._durable[key] = self._index.record(key)
         self._unwritten[key] = data
         write = _PutValue("records", key, data, self._loop.create_future(), hint=hint)
-        write.future.add_done_callback(partial(self._on_record_written, write))
         self._values.submit(write)
-        # Who stops waiting does not stop the write. Were it forgotten before it is on disk, the next merge would build
-        # on what came before it and overwrite it.
-        return asyncio.shield(write.future)
+        return write.future
 
-    def _on_record_written(self, write: _PutValue, future: "asyncio.Future[None]") -> None:
+    def _on_settled(self, write: _PutValue, error: DynafsError | None) -> None:
+        """Forget a record that is on disk, or never will be. A cancelled waiter changes nothing: were its record
+        forgotten before it is on disk, the next merge would build on what came before it and overwrite it."""
+        if write.family != "records":
+            return
         key, data = write.key, write.data
         is_latest = self._unwritten.get(key) is data
-        if future.exception() is not None and write.is_applied:
+        if error is not None and write.is_applied:
             # Its writer was told that it failed, yet the index shows it: hide it until it is known to be durable.
             self._unsynced[key] = data
             self._sync_again_later()
             return
-        if is_latest and future.exception() is not None and key in self._unsynced:
+        if is_latest and error is not None and key in self._unsynced:
             self._unwritten[key] = self._unsynced[key]
         elif is_latest:
             # The same bytes may be put twice while on their way; the first to be written settles both.
             self._forget(key)
-        elif key in self._durable and future.exception() is None:
+        elif key in self._durable and error is None:
             self._durable[key] = data
-        if self._unsynced and future.exception() is None:
+        if self._unsynced and error is None:
             self._show_unsynced()
 
     def _forget(self, key: bytes) -> None:
