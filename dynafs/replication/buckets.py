@@ -7,6 +7,7 @@ may have been used. Make a bucket with a policy of its own before its first PUT.
 
 import asyncio
 from collections import OrderedDict
+from functools import lru_cache
 
 import msgspec
 
@@ -22,6 +23,19 @@ log = get_logger()
 
 #: Policies remembered; the least recently used is read again.
 REMEMBERED_MAX = 10_000
+
+
+@lru_cache(maxsize=1000)
+def _overridden(
+    n: int,
+    bucket_r: int,
+    bucket_w: int,
+    is_available: bool,  # noqa: FBT001
+    r: int | None,
+    w: int | None,
+) -> QuorumPolicy:
+    """Return what a request asks of a bucket's quorum. Raises PolicyRefused."""
+    return QuorumPolicy(n, bucket_r, bucket_w, is_available).override(r, w)
 
 
 class Buckets:
@@ -54,7 +68,7 @@ class Buckets:
             if is_write:
                 raise PolicyRefused("consistency", "the bucket is strong: only reads may be available", n=self._n)
             return QuorumPolicy(self._n, policy.r if r is None else r, policy.w, is_available=True)
-        return QuorumPolicy(self._n, policy.r, policy.w, policy.is_available).override(r, w)
+        return _overridden(self._n, policy.r, policy.w, policy.is_available, r, w)
 
     async def find(self, bucket: str) -> BucketPolicy:
         """Return the bucket's policy. Raises NotFound when R owners agree there is no such bucket."""
