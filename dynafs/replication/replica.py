@@ -12,6 +12,7 @@ from dynafs.files.version import Record, Version
 from dynafs.membership import RingKeeper
 from dynafs.observe.events import get_logger
 from dynafs.ports import Answer, Hint, Store, Storing
+from dynafs.replication.digests import RecordDigests
 from dynafs.replication.fence import Fence
 from dynafs.replication.handoff import Handoff
 from dynafs.replication.last_look import find_references
@@ -83,6 +84,7 @@ class Replica:
         self, store: Store, stamps: StampSource, references: ReferenceKeeper, fence: Fence, listing_rows_max: int
     ) -> None:
         self._store, self._stamps, self._rows = store, stamps, RowReader(store, fence, listing_rows_max)
+        self._digests = RecordDigests()
         self._references, self._trees, self._fence = references, TreeKeeper(store, fence), fence
         #: set by the composition root: coordinates a write for a gateway that owns no copy
         self.committer: Committer | None = None
@@ -219,7 +221,7 @@ class Replica:
         self._fence.check(request.ring_version)
         data = self._store.read_record(request.key)
         if not request.context:
-            return Answer(RecordReply(record_digest(data)), data if request.whole else b"")
+            return Answer(RecordReply(self._digests.of(request.key, data)), data if request.whole else b"")
         context = stored_record(data).context
         if request.context_in_body and not request.whole and len(data) > CONTEXT_IN_HEAD_SIZE_BYTES_MAX:
             return Answer(RecordReply(record_digest(data), context_in_body=True), encode_context(context))
