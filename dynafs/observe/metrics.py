@@ -61,6 +61,9 @@ http_connections_dropped = Counter(
     registry=REGISTRY,
 )  # fmt: skip
 quorum_lost = Counter("dynafs_quorum_lost", "Operations that lost their quorum", ["operation"], registry=REGISTRY)
+hedges = Counter(
+    "dynafs_hedges", "Slow reads that were sent to a further owner, or were not", ["outcome"], registry=REGISTRY
+)
 records_repaired = Counter("dynafs_records_repaired", "Stale owners brought up to date by reads", registry=REGISTRY)
 chunks_repaired = Counter("dynafs_chunks_repaired", "Copies given to owners that lacked a good one", registry=REGISTRY)
 chunks_quarantined = Counter("dynafs_chunks_quarantined", "Copies found corrupt on this disk", registry=REGISTRY)

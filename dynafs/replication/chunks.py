@@ -156,7 +156,7 @@ class _ChunkRace:
         self._reach, self._store, self._chunk_id, self._hedge_s = reach, store, chunk_id, hedge_s
         # A fallback may have a copy as well, and any good copy is right.
         spare = [node for node in reach.fallbacks(chunk_id) if reach.is_up(node)]
-        self._untried = reach.in_reading_order(reach.owners(chunk_id)) + spare
+        self._untried = [*reach.in_reading_order(reach.owners(chunk_id)), *spare]
         self._running: dict[asyncio.Task[ChunkBytes], str] = {}
         #: {node: code}
         self.failures: dict[str, str] = {}
@@ -169,15 +169,20 @@ class _ChunkRace:
 
     async def run(self) -> ChunkBytes:
         """Return the first good copy."""
+        self._reach.hedges.count_read()
+        may_ask = True
         try:
             async with asyncio.timeout(self._reach.timeout_s):
                 while self._untried or self._running:
-                    if self._untried:
+                    if self._untried and may_ask:
                         node = self._untried.pop(0)
                         self._running[asyncio.create_task(self._read_at(node))] = node
+                    running = len(self._running)
+                    due_s = self._reach.loop.time() + self._hedge_s
                     body = await self._wait_one()
                     if body is not None:
                         return body
+                    may_ask = len(self._running) < running or self._may_hedge(due_s)
         except TimeoutError:
             self.failures.update(dict.fromkeys(self._running.values(), "peer_timeout"))
         finally:
@@ -199,6 +204,12 @@ class _ChunkRace:
             except DynafsError as error:
                 self.failures[node] = failure_code(error)
         return None
+
+    def _may_hedge(self, due_s: float) -> bool:
+        """Return whether a further owner may be asked because the others are late."""
+        if not self._reach.hedges.is_behind(due_s):
+            self._reach.note_silence(self._running.values(), self._hedge_s)
+        return self._reach.hedges.admit(due_s)
 
     async def _read_at(self, node: str) -> ChunkBytes:
         if node == self._reach.me:

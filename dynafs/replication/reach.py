@@ -1,12 +1,13 @@
 """Reaching owners: one way to ask any node, this one included, and one way to wait for a quorum of answers."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import TypeVar, cast
 
 from dynafs.errors import DynafsError, PeerRefused, QuorumError, RingOutdated
 from dynafs.ports import Answer, Body, Membership, Peers, RequestHandler, Storing
 from dynafs.replication.deadlines import Deadlines
+from dynafs.replication.hedging import Hedges
 from dynafs.replication.latency import PeerSpeeds
 from dynafs.ring import Ring
 from dynafs.ring.view import RingView
@@ -41,9 +42,10 @@ class Reach:
         self._peers, self._handle_locally = peers, handle_locally
         self.loop = asyncio.get_running_loop()
         self.deadlines = Deadlines(self.loop, timeout_s)
+        self.hedges = Hedges(self.loop)
         self.speeds = PeerSpeeds(self.loop.time)
         #: {nodes: (until when the order is believed, the order)}
-        self._orders: dict[tuple[str, ...], tuple[float, list[str]]] = {}
+        self._orders: dict[tuple[str, ...], tuple[float, tuple[str, ...]]] = {}
         #: set by the composition root: learns the ring from nodes that know more of it
         self.catch_up: Callable[[Sequence[str]], Awaitable[int]] | None = None
 
@@ -61,16 +63,22 @@ class Reach:
         """Return whether a node, this one included, can be asked."""
         return node == self.me or self.membership.is_up(node)
 
-    def in_reading_order(self, nodes: Sequence[str]) -> list[str]:
+    def in_reading_order(self, nodes: tuple[str, ...]) -> tuple[str, ...]:
         """Return nodes in the order in which a read should ask them: nearest first, slow ones last."""
-        now_s, nodes = self.loop.time(), tuple(nodes)
-        believed_s, order = self._orders.get(nodes, (-1.0, []))
-        if believed_s <= now_s:
-            order = self.speeds.slow_last(self.membership.nearest_first(nodes))
-            if len(self._orders) >= ORDERS_MAX:
-                self._orders.clear()
-            self._orders[nodes] = (now_s + ORDER_BELIEVED_S, order)
-        return order.copy()
+        now_s, known = self.loop.time(), self._orders.get(nodes)
+        if known is not None and known[0] > now_s:
+            return known[1]
+        order = tuple(self.speeds.slow_last(self.membership.nearest_first(nodes)))
+        if len(self._orders) >= ORDERS_MAX:
+            self._orders.clear()
+        self._orders[nodes] = (now_s + ORDER_BELIEVED_S, order)
+        return order
+
+    def note_silence(self, nodes: Iterable[str], waited_s: float) -> None:
+        """Take into account that nodes have not answered for so long, so that slow ones are asked last from now on."""
+        for node in nodes:
+            if node != self.me:
+                self.speeds.add(node, waited_s)
 
     def owners(self, hash_bytes: bytes) -> tuple[str, ...]:
         """Return who should hold what is under a key's hash or a chunk's id, first choice first."""
@@ -131,13 +139,20 @@ class Reach:
             return self._peers.call(node, request, body, timeout_s=timeout_s or self.timeout_s, is_bulk=is_bulk)
         future: asyncio.Future[Answer] = self.loop.create_future()
         try:
-            answer = self._handle_locally(node, request, body if isinstance(body, bytes | bytearray) else bytes(body))
+            answer = self.serve(request, body if isinstance(body, bytes | bytearray) else bytes(body))
         except DynafsError as error:
             future.set_exception(error)
             return future
         if isinstance(answer, Answer):
             future.set_result(answer)
             return future
+        return answer
+
+    def serve(self, request: Request, body: bytes | bytearray = b"") -> "Answer | asyncio.Future[Answer]":
+        """Serve a request of this node's own. Raises DynafsError."""
+        answer = self._handle_locally(self.me, request, body)
+        if isinstance(answer, Answer):
+            return answer
         if isinstance(answer, Storing):
             return cast("asyncio.Future[Answer]", answer.future)
         return asyncio.ensure_future(answer)

@@ -20,6 +20,7 @@ from dynafs.replication.chunks import ChunkBytes, _ChunkRace
 from dynafs.replication.collection import Collector
 from dynafs.replication.commit import Committer
 from dynafs.replication.handoff import Handoff
+from dynafs.replication.hedging import Hedges
 from dynafs.replication.last_look import LastLook
 from dynafs.replication.listing import _Agreement
 from dynafs.replication.reaping import Reaper
@@ -168,6 +169,13 @@ def _count_stand_ins(self: WriteRun, owner: str) -> None:
     _stand_in_for(self, owner)
 
 
+def _admit_all(self: Hedges, due_s: float) -> bool:  # noqa: ARG001
+    """Send every late read to a further owner."""
+    self.sent += 1
+    self.refused += 1
+    return True
+
+
 def _replace_everything(self: Record, version: Version, seen: Context) -> Record:
     """Write over what the client never saw."""
     return Record.of(join(self.context, seen), [version])
@@ -252,6 +260,7 @@ PLANTS: dict[str, list[tuple[type, str, Callable[..., Any]]]] = {
     "minority-decides": [(Proposal, "_is_majority", _take_less_than_half)],
     "leaf-not-updated": [(TreeWrites, "_xor", _forget_some_leaves)],
     "fallback-counted-for-strong": [(WriteRun, "_stand_in_for", _count_stand_ins)],
+    "hedges-without-budget": [(Hedges, "admit", _admit_all)],
     "sibling-replaced-unseen": [(Record, "with_sibling", _replace_everything)],
     "client-context-trusted": [(ContextTokens, "read", _believe_the_client)],
     "listed-by-one-owner": [(_Agreement, "of_some", _list_on_one_word)],

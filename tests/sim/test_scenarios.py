@@ -65,6 +65,7 @@ def test_planted_bug_is_found(name: str) -> None:
         "chunks-not-pulled": "all-owners-are-replaced",
         "empty-disk-votes": "voter-loses-its-disk",
         "read-without-repair": "half-written-is-read",
+        "hedges-without-budget": "every-replica-slow",
         "hint-removed-before-ack": "hints-bring-back-what-was-missed",
     }.get(name)
     found = sweep(range(200), scenario, plant=name)

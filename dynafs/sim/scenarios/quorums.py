@@ -2,6 +2,7 @@
 
 import asyncio
 
+from dynafs.replication.hedging import BURST, EARNED_PER_S, SHARE
 from dynafs.sim.client import Target
 from dynafs.sim.network import NetworkConditions
 from dynafs.sim.options import WorldOptions
@@ -109,6 +110,25 @@ async def slow_replica(stage: Stage) -> None:
         expect(await stage.put("n1", "f", f"v{number}", MIDDLE if number < 4 else SMALL), "a slow replica stops writes")
         expect(await stage.get("n2", "f"), "a slow replica stops reads")
         expect(stage.world.loop.time() - started_s < 2.0, "a write and a read wait for the slow replica")
+
+
+@scenario()
+async def every_replica_slow(stage: Stage) -> None:
+    """All links become slow at once, while many reads are under way. Reads succeed, and the node sends further owners
+    no more of them than reads earn: asking more owners of a cluster that is slow makes it slower."""
+    paths = [f"f{number}" for number in range(30)]
+    for path in paths:
+        await stage.put("n1", path, "v0")
+    for one in stage.world.names:
+        for other in stage.world.names:
+            stage.world.network.slow[one, other] = 200.0
+    began_s, hedges = stage.world.loop.time(), stage.world.nodes["n1"].replication.reach.hedges
+    for _ in range(3):
+        found = await asyncio.gather(*(stage.get("n1", path) for path in paths * 5))
+        expect(all(found), "a read failed though all owners answer")
+    earned = BURST + SHARE * hedges.reads + EARNED_PER_S * (stage.world.loop.time() - began_s)
+    expect(hedges.refused, "no read was late")
+    expect(hedges.sent <= earned, f"{hedges.sent} hedges were sent and {earned:.0f} earned")
 
 
 @scenario(WorldOptions(nodes=5))
