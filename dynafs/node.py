@@ -209,7 +209,10 @@ class Node:
                 self.pool.also_at(node, address)
 
     def _client_address(self) -> str:
-        """Return where clients reach this node: where it listens, by its peers' name for it if that is everywhere."""
+        """Return where clients reach this node: what the settings advertise, else where it listens, by its peers' name
+        for it if that is everywhere."""
+        if self.settings.http.advertise:
+            return self.settings.http.advertise
         host, _ = split_address(self.settings.http.listen)
         if host in ("0.0.0.0", "::"):  # noqa: S104  compared with, not listened on
             host, _ = split_address(self.replication.addresses.get(self.settings.node.name, self.settings.peer_listen))

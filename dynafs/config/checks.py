@@ -104,7 +104,7 @@ def _check_addresses(settings: Settings, problems: Problems) -> None:
     addresses |= {f"cluster.seeds {number}": seed for number, seed in enumerate(cluster.seeds, 1)}
     addresses |= {field: value for field, value in _optional_addresses(settings) if value}
     for field, address in addresses.items():
-        if problems.check(field, checked_address, address) and field.startswith("cluster."):
+        if problems.check(field, checked_address, address) and field.startswith(("cluster.", "http.advertise")):
             _check_callable(field, address, problems)
     if twice := _repeated(member.address.lower() for member in cluster.members):
         problems.add("cluster.members", f"two members have the same address: {', '.join(map(excerpt, twice))}")
@@ -119,11 +119,14 @@ def _check_addresses(settings: Settings, problems: Problems) -> None:
 
 def _check_callable(field: str, address: str, problems: Problems) -> None:
     if is_unspecified(address):
-        problems.add(field, f"{address} is no place to call; name the node's host; node.listen can be {address}")
+        problems.add(field, f"{address} is no place to call; name the node's host; only listen can be {address}")
 
 
 def _optional_addresses(settings: Settings) -> tuple[tuple[str, str], ...]:
-    return (("node.listen", settings.node.listen), ("http.shared_listen", settings.http.shared_listen))
+    node, http = settings.node, settings.http
+    return (
+        ("node.listen", node.listen), ("http.shared_listen", http.shared_listen), ("http.advertise", http.advertise),
+    )  # fmt: skip
 
 
 def _check_cluster(settings: Settings, problems: Problems) -> None:

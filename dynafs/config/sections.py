@@ -102,6 +102,9 @@ class HttpSettings(Section, frozen=True):
     shared_listen: str = ""
     """HOST:PORT that several nodes of one machine listen on together, each besides its own: the kernel spreads clients
     over them. All of them need the same host here. Empty: none."""
+    advertise: str = ""
+    """HOST:PORT where clients reach this node, when it is not `listen`: behind a translated address or another port.
+    Clients that send requests to the owners of a file use it."""
     token: str = ""
     """Bearer token clients must send. Or DYNAFS_HTTP_TOKEN in the environment."""
     insecure: bool = False

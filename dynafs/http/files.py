@@ -10,6 +10,7 @@ from dynafs.files.conditions import Validators, must_send, select_ranges
 from dynafs.files.ranges import ByteRange
 from dynafs.http.asking import CONTEXT_HEADER, body_of, context_of, query_of, quorum_of
 from dynafs.http.fields import conditions_of
+from dynafs.http.owners import owners_header
 from dynafs.http.pace import Pace
 from dynafs.http.rendering import (
     file_url,
@@ -54,6 +55,7 @@ class FileRoutes:
         )  # fmt: skip
         receipt = await replication.uploader.upload(plan, body_of(request, pace))
         told = {"ETag": f'"{receipt.version.etag}"', "X-Dynafs-Version": str(receipt.version.stamp)}
+        told |= owners_header(replication, name)
         return json_response(receipt_json(name, receipt), 201, {**told, "Location": file_url(name)})
 
     async def get(self, request: web.BaseRequest, name: FileName, raw_query: str) -> web.StreamResponse:
@@ -68,7 +70,7 @@ class FileRoutes:
         if len(record.files) > 1 and "version" not in query:
             return siblings_response(name, record, replication.context_tokens.issue(name.key, record))
         version, now_s = _chosen(name, record, query.get("version")), time.time()
-        fields = version_headers(version, now_s)
+        fields = version_headers(version, now_s) | owners_header(replication, name)
         if policy.keeps_both:
             fields[CONTEXT_HEADER] = replication.context_tokens.issue(name.key, record)
         current, conditions = Validators(version.etag, version.stamp.wall_ms // 1000), conditions_of(request.headers)
@@ -106,7 +108,8 @@ class FileRoutes:
         policy = await replication.buckets.find(name.bucket)
         quorum = replication.buckets.quorum(policy, *asked, is_write=True)
         receipt = await replication.files.delete(name, quorum, seen)
-        return web.Response(status=204, headers={"X-Dynafs-Version": str(receipt.version.stamp)})
+        told = {"X-Dynafs-Version": str(receipt.version.stamp), **owners_header(replication, name)}
+        return web.Response(status=204, headers=told)
 
 
 def _chosen(name: FileName, record: Record, text: str | None) -> Version:

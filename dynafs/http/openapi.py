@@ -110,6 +110,9 @@ DOCUMENT: dict[str, Any] = {
             "head": _operation("Describe a chunk", _HEAD_ANSWERS, [_CHUNK, *_CONDITIONS]),
         },
         "/v1/ring": {"get": _operation("The ring", {"200": "members and shares"}, [])},
+        "/v1/ring/owners": {
+            "get": _operation("Owners of all partitions, and where clients reach nodes", {"200": "owners"}, [])
+        },
         "/v1/ring/locate/{bucket}/{path}": {
             "get": _operation("Where a file belongs", {"200": "nodes"}, [_BUCKET, _PATH])
         },

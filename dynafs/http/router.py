@@ -14,6 +14,7 @@ from dynafs.http.jobs import JobRoutes
 from dynafs.http.multipart import MultipartRoutes
 from dynafs.http.nodes import NodeRoutes
 from dynafs.http.openapi import DOCUMENT
+from dynafs.http.owners import OwnerRoutes
 from dynafs.http.rendering import json_response
 from dynafs.http.ring import RingRoutes
 from dynafs.observe import metrics
@@ -26,6 +27,7 @@ _FILES, _METADATA, _CHUNKS, _BUCKETS, _LOCATE, _JOBS, _EXPLAIN = (
 #: What operators POST to.
 _RING_ACTIONS = ("/v1/ring/stage", "/v1/ring/clear", "/v1/ring/commit", "/v1/ring/cancel", "/v1/ring/throttle")
 _NODES = "/v1/nodes/"
+_OWNERS = "/v1/ring/owners"
 
 
 class MethodNotAllowed(DynafsError):
@@ -45,6 +47,7 @@ class Router:
         self._jobs = JobRoutes(replication)
         self._ring = RingRoutes(replication)
         self._nodes = NodeRoutes(replication)
+        self._owners = OwnerRoutes(replication)
         self._get_routes = self._fixed()
 
     async def route(self, request: web.BaseRequest, path: str, query: str) -> web.StreamResponse:
@@ -63,8 +66,8 @@ class Router:
         if path.startswith(_CHUNKS):
             query_of(query, ())
             return await self._look.chunk(request, path[len(_CHUNKS) :])
-        if path.startswith((_EXPLAIN, _LOCATE)):
-            return await self._route_place(path, query)
+        if path.startswith((_EXPLAIN, _LOCATE)) or path == _OWNERS:
+            return await self._route_place(request, path, query)
         return await self._route_fixed(path, query)
 
     async def _route_fixed(self, path: str, query: str) -> web.StreamResponse:
@@ -76,9 +79,11 @@ class Router:
             query_of(query, ())
         return await answer(query)
 
-    async def _route_place(self, path: str, query: str) -> web.StreamResponse:
-        """Answer about a file that need not exist."""
+    async def _route_place(self, request: web.BaseRequest, path: str, query: str) -> web.StreamResponse:
+        """Answer about where files belong, whether or not they exist."""
         query_of(query, ())
+        if path == _OWNERS:
+            return await self._owners.table(request)
         if path.startswith(_EXPLAIN):
             return await self._look.explain(file_name(path[len(_EXPLAIN) :]))
         return await self._look.locate(file_name(path[len(_LOCATE) :]))
@@ -162,14 +167,16 @@ class Router:
 
     async def _readiness(self, _: str) -> web.StreamResponse:
         if not self._replication.refill.is_complete:
-            return json_response({"status": "refilling"}, 503)
-        if self._replication.maintenance.is_draining:
-            return json_response({"status": "draining"}, 503)
-        is_ready = self._replication.has_quorum()
-        return json_response({"status": "ready" if is_ready else "no quorum"}, 200 if is_ready else 503)
+            status = "refilling"
+        elif self._replication.maintenance.is_draining:
+            status = "draining"
+        else:
+            status = "ready" if self._replication.has_quorum() else "no quorum"
+        shown = {"status": status, "instance": self._owners.own_instance()}
+        return json_response(shown, 200 if status == "ready" else 503)
 
     def _exists(self, path: str) -> bool:
-        return path in self._get_routes or path.startswith((_METADATA, _CHUNKS, _LOCATE, _EXPLAIN))
+        return path in self._get_routes or path == _OWNERS or path.startswith((_METADATA, _CHUNKS, _LOCATE, _EXPLAIN))
 
     def _not_allowed(self, request: web.BaseRequest, allowed: str) -> web.StreamResponse:
         error = MethodNotAllowed(f"{request.method} is not offered here; use {allowed}", allowed=allowed)

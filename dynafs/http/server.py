@@ -161,6 +161,5 @@ class HttpServer:
 def _own_names(settings: Settings) -> set[str]:
     """Return the host names under which operators and other nodes know this one."""
     addresses = [m.address for m in settings.cluster.members if m.node == settings.node.name]
-    if settings.node.listen:
-        addresses.append(settings.node.listen)
+    addresses += [address for address in (settings.node.listen, settings.http.advertise) if address]
     return {socket.gethostname(), *(split_address(address)[0] for address in addresses)}

@@ -44,7 +44,7 @@ class Surveyor:
 
     def __init__(self, reach: Reach, keeper: RingKeeper, store: Store, clock: Clock) -> None:
         self._reach, self._keeper, self._store, self._clock = reach, keeper, store, clock
-        self._started_ms = clock.wall_ms()
+        self.started_ms = clock.wall_ms()
         #: set by the composition root: HOST:PORT where clients reach this node
         self.http = ""
         #: set by the composition root: whether this node is being taken out of service, and has all it owns
@@ -57,7 +57,7 @@ class Surveyor:
         unreached = tuple(node for node in request.nodes[:NODES_MAX] if not self._reach.is_up(node))
         return Answer(NodeStatus(
             state.version, state.ring.epoch, self.stored_bytes(), self._clock.wall_ms(), unreached,
-            self.is_draining(), self.is_whole(), self._started_ms, self.http,
+            self.is_draining(), self.is_whole(), self.started_ms, self.http,
         ))  # fmt: skip
 
     def stored_bytes(self) -> int:

@@ -206,6 +206,8 @@ def test_no_value_of_a_setting_is_an_error_of_ours(field: str, value: object) ->
         ([("http", f'token = "{"x" * 513}"')], "http.token: use at most 512 characters"),
         ([("http", "headers_total_size_bytes_max = 70000\nheaders_pending_size_bytes_max = 65536")],
          "http.headers_pending_size_bytes_max: must hold the headers of one request, 70000 bytes"),
+        ([("http", 'advertise = "0.0.0.0:80"')], "http.advertise: 0.0.0.0:80 is no place to call"),
+        ([("http", 'advertise = "http://h:80"')], "http.advertise: 'http://h:80' is not HOST:PORT"),
         ([("cluster", 'seeds = ["0.0.0.0:1"]')], "cluster.seeds 1: 0.0.0.0:1 is no place to call"),
         ([("cluster", 'seeds = ["[::]:1"]')], "cluster.seeds 1: [::]:1 is no place to call"),
         ([("http", "connections_maximum = 5")], "unknown setting; did you mean connections_max?"),
