@@ -51,10 +51,13 @@ def fail(message: str, code: int, details: Sequence[str] = ()) -> NoReturn:
 
 
 def talk(url: str, token: str, work: Callable[[DynafsClient], Coroutine[Any, Any, T]], *, as_json: bool = False) -> T:
-    """Run `work` with a client; turn our errors into messages and exit codes."""
+    """Run `work` with a client; turn our errors into messages and exit codes.
+
+    The node at `url` gets all requests: a command has few, and its errors are about the address that was given.
+    """
 
     async def run() -> T:
-        async with DynafsClient(url, token) as client:
+        async with DynafsClient(url, token, is_ring_aware=False) as client:
             return await work(client)
 
     try:
@@ -80,7 +83,7 @@ def talk_of_each(
 
     async def run() -> tuple[int, list[object]]:
         worst, results = 0, list[object]()
-        async with DynafsClient(url, token) as client:
+        async with DynafsClient(url, token, is_ring_aware=False) as client:
             for thing in things:
                 try:
                     results.append(await work(client, thing))

@@ -4,10 +4,14 @@
         await files.put("photos", "cat.jpg", Path("cat.jpg"))
         whole = await files.get("photos", "cat.jpg")
 
-It speaks plain HTTP to any one node; the `dynafs` command is built on it. Errors are ServerRefused with the node's
-code, ServerUnreachable, AnswerUnexpected when something else than a node answers, SiblingsFound and ContentMismatch
-when a file is read, SourceChanged when a local one is stored. Nothing is retried: whether a write that lost its
-quorum may be sent again is the caller's to decide.
+It speaks plain HTTP to any one node; the `dynafs` command is built on it. From the second request for a file's contents
+on it sends them to owners of the file, where nothing is forwarded; `is_ring_aware=False` keeps it to the one node, or
+the proxy, that it was given (see `routing`).
+
+Errors are ServerRefused with the node's code, ServerUnreachable, AnswerUnexpected when something else than a node
+answers, SiblingsFound and ContentMismatch when a file is read, SourceChanged when a local one is stored. A write is not
+sent again when a node may have received anything of it: whether one that lost its quorum may be repeated is up to the
+caller.
 """
 
 from dynafs.client.client import DynafsClient

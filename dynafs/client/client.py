@@ -8,15 +8,18 @@ from typing import Any
 from dynafs.client.connection import quoted, quoted_name
 from dynafs.client.operating import OperatorCalls
 from dynafs.client.remote_file import PIECE_SIZE_BYTES, VERSION_HEADER, RemoteFile
+from dynafs.client.routed import RoutedConnection
 from dynafs.client.shapes import BucketPage, FilePage, FileStat, Receipt
 from dynafs.client.source import LocalSource, open_source
 from dynafs.errors import AnswerUnexpected, DynafsError, RequestInvalid
+from dynafs.files import FileName
 
 Source = bytes | bytearray | Path | LocalSource | AsyncIterator[bytes]
 
 
-class DynafsClient(OperatorCalls):
-    """Talks to one node. Use as an async context manager."""
+class DynafsClient(RoutedConnection, OperatorCalls):
+    """Talks to a cluster, through one node and, for the contents of files, through owners of each. Use as an async
+    context manager."""
 
     async def put(
         self,
@@ -52,7 +55,7 @@ class DynafsClient(OperatorCalls):
             try:
                 return await self.json(
                     "PUT", _files(bucket, path), Receipt,
-                    statuses=(201,), data=body.pieces(), headers=fields, query=query,
+                    statuses=(201,), data=body.pieces, headers=fields, query=query, file=FileName(bucket, path),
                 )  # fmt: skip
             except DynafsError:
                 if body.error is not None:
@@ -79,13 +82,15 @@ class DynafsClient(OperatorCalls):
             headers["Range"] = f"bytes={start}-{'' if stop is None else stop - 1}"
             statuses = (206,)
         query = {"version": version}
-        request = self.request("GET", _files(bucket, path), statuses=statuses, headers=headers, query=query)
+        file = FileName(bucket, path)
+        request = self.request("GET", _files(bucket, path), statuses=statuses, headers=headers, query=query, file=file)
         async with request as response:
+            url = self.base_of(response)
             if headers and not response.headers.get("Content-Range", "").startswith(f"bytes {start}-"):
-                raise AnswerUnexpected(f"unexpected answer from {self.url}: other bytes than those from {start} on")
+                raise AnswerUnexpected(f"unexpected answer from {url}: other bytes than those from {start} on")
             if not ({"ETag", VERSION_HEADER} <= response.headers.keys()):
                 raise AnswerUnexpected(
-                    f"unexpected answer from {self.url}: contents without a version; is it a dynafs node?", url=self.url
+                    f"unexpected answer from {url}: contents without a version; is it a dynafs node?", url=url
                 )
             yield RemoteFile(response, f"{bucket}/{path}")
 
@@ -129,7 +134,8 @@ class DynafsClient(OperatorCalls):
 
     async def delete(self, bucket: str, path: str) -> None:
         """Delete a file."""
-        async with self.request("DELETE", _files(bucket, path), statuses=(204,)):
+        file = FileName(bucket, path)
+        async with self.request("DELETE", _files(bucket, path), statuses=(204,), file=file):
             return
 
 

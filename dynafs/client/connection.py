@@ -1,4 +1,4 @@
-"""Requests to one node, and the only place where its answers are judged.
+"""Requests to a node, and the only place where its answers are judged.
 
 What a node answers is outside data: the URL may be of another server, or of a proxy. A status that the request does
 not expect is an error, a redirect is not followed (it could carry the token to another host), JSON is bounded and
@@ -6,10 +6,10 @@ checked against its shape before anything of it is used.
 """
 
 import os
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 from urllib.parse import quote
 
 import aiohttp
@@ -26,15 +26,31 @@ from dynafs.errors import (
     ServerUnreachable,
     SiblingsFound,
 )
+from dynafs.files import FileName
 
 #: No answer at all for this long means the node is gone; a body may take as long as it keeps moving.
 IDLE_TIMEOUT_S = 60.0
 CONNECT_TIMEOUT_S = 5.0
+#: Connections of one client, to all nodes and to one; further requests wait for one of them.
+CONNECTIONS_MAX, CONNECTIONS_PER_NODE_MAX = 300, 100
 #: The largest JSON a node sends is a full page of a listing: 1000 names of 1 KiB with 4 KiB of metadata each, escaped.
 JSON_SIZE_BYTES_MAX = 64 << 20
 ERROR_SIZE_BYTES_MAX = 1 << 20
 #: `remote_code` of a refusal that is none of a node.
 CODE_OF_OTHERS = "unknown"
+
+
+#: The body of a request; what makes it anew is called for each address that the request is sent to.
+Data = bytes | Callable[[], AsyncIterator[bytes]] | None
+
+
+class Outgoing(NamedTuple):
+    """A request before it has an address. target: quoted path and query."""
+
+    method: str
+    target: str
+    data: Data = None
+    headers: Mapping[str, str] | None = None
 
 
 class Connection:
@@ -44,17 +60,21 @@ class Connection:
         """url: http://HOST:PORT of any node. token: its http.token, if it has one. Raises RequestInvalid."""
         self.url = url.rstrip("/")
         _check_url(self.url)
-        self._headers = {"Accept-Encoding": "identity"}
+        #: not of the session: not every request may carry it
+        self._authorization = {}
         if token:
             if not (token.isascii() and token.isprintable()):
                 raise RequestInvalid("token", "use printable ASCII characters")
-            self._headers["Authorization"] = f"Bearer {token}"
+            self._authorization["Authorization"] = f"Bearer {token}"
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
         """Open the session."""
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S, sock_read=IDLE_TIMEOUT_S)
-        self._session = aiohttp.ClientSession(headers=self._headers, timeout=timeout, auto_decompress=False)
+        connector = aiohttp.TCPConnector(limit=CONNECTIONS_MAX, limit_per_host=CONNECTIONS_PER_NODE_MAX)
+        self._session = aiohttp.ClientSession(
+            headers={"Accept-Encoding": "identity"}, timeout=timeout, auto_decompress=False, connector=connector
+        )
         # aiohttp sends a PUT or DELETE again when the connection breaks. A write whose fate is unknown must not be sent
         # twice: the second could undo what others wrote in between. There is no public switch; a test guards this one.
         self._session._retry_connection = False  # noqa: SLF001
@@ -74,33 +94,58 @@ class Connection:
         target: str,
         *,
         statuses: tuple[int, ...] = (200,),
-        data: Any = None,
+        data: Data = None,
         headers: Mapping[str, str] | None = None,
         query: Mapping[str, str] | None = None,
+        file: FileName | None = None,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
-        """Send a request and yield an answer with one of these statuses. target: quoted path.
+        """Send a request and yield an answer with one of these statuses. target: quoted path. file: which file it is
+        for, when any node may answer it but those that own the file do so best.
 
         Raises ServerUnreachable, ServerRefused, SiblingsFound, AnswerUnexpected, RequestInvalid.
         """
-        session = self._session
-        assert session is not None, "use the client as an async context manager"
         text = "&".join(f"{name}={quoted(value, name)}" for name, value in (query or {}).items() if value)
-        url = URL(f"{self.url}{target}" + (f"?{text}" if text else ""), encoded=True)
         for name, value in (headers or {}).items():
             if not value.isprintable() or not name.isascii() or not name.isprintable():
                 raise RequestInvalid(name, "use printable characters for headers")
-        try:
-            response = await session.request(method, url, data=data, headers=headers, allow_redirects=False)
-        except aiohttp.ClientResponseError as error:
-            raise AnswerUnexpected(f"{self.url} does not speak HTTP; is it a dynafs node?", url=self.url) from error
-        except UnicodeError as error:
-            raise RequestInvalid("url", f"{self.url[:200]!r} has no valid host name; use http://HOST:PORT") from error
-        except (aiohttp.ClientError, TimeoutError) as error:
-            raise ServerUnreachable(f"no answer from {self.url}: {reason_of(error)}", url=self.url) from error
+        request = Outgoing(
+            method, f"{target}?{text}" if text else target, data, {**self._authorization, **(headers or {})}
+        )
+        response = await self._deliver(request, file)
         async with response:
             if response.status not in statuses:
                 raise await self._objection(response)
             yield response
+
+    async def _deliver(self, request: Outgoing, file: FileName | None) -> aiohttp.ClientResponse:  # noqa: ARG002
+        """Return the answer to a request. Raises as `_send`."""
+        return await self._send(self.url, request)
+
+    async def _send(
+        self, base: str, request: Outgoing, limits: aiohttp.ClientTimeout | None = None
+    ) -> aiohttp.ClientResponse:
+        """Send a request to an address. Raises ServerUnreachable, whose cause tells whether anything was sent,
+        AnswerUnexpected, RequestInvalid."""
+        session = self._session
+        assert session is not None, "use the client as an async context manager"
+        body = request.data() if callable(request.data) else request.data
+        options: dict[str, Any] = {} if limits is None else {"timeout": limits}
+        try:
+            return await session.request(
+                request.method, URL(base + request.target, encoded=True), data=body, headers=request.headers,
+                allow_redirects=False, **options,
+            )  # fmt: skip
+        except aiohttp.ClientResponseError as error:
+            raise AnswerUnexpected(f"{base} does not speak HTTP; is it a dynafs node?", url=base) from error
+        except UnicodeError as error:
+            raise RequestInvalid("url", f"{base[:200]!r} has no valid host name; use http://HOST:PORT") from error
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise ServerUnreachable(f"no answer from {base}: {reason_of(error)}", url=base) from error
+
+    def base_of(self, response: aiohttp.ClientResponse) -> str:
+        """Return the address that an answer is from, for messages."""
+        url = str(response.url)
+        return self.url if url.startswith(self.url) else str(response.url.origin())
 
     async def json(
         self,
@@ -109,14 +154,15 @@ class Connection:
         shape: Any,
         *,
         statuses: tuple[int, ...] = (200,),
-        data: Any = None,
+        data: Data = None,
         headers: Mapping[str, str] | None = None,
         query: Mapping[str, str] | None = None,
+        file: FileName | None = None,
     ) -> dict[str, Any]:
         """Send a request and return the JSON object of its answer, which has at least the fields of `shape`."""
-        asked = self.request(method, target, statuses=statuses, data=data, headers=headers, query=query)
+        asked = self.request(method, target, statuses=statuses, data=data, headers=headers, query=query, file=file)
         async with asked as response:
-            return self._decoded(response, await _body(response, JSON_SIZE_BYTES_MAX), shape)
+            return self._decoded(response, await body_of(response, JSON_SIZE_BYTES_MAX), shape)
 
     def _decoded(self, response: aiohttp.ClientResponse, body: bytes, shape: Any) -> dict[str, Any]:
         try:
@@ -129,16 +175,16 @@ class Connection:
     def _unexpected(self, response: aiohttp.ClientResponse, reason: str) -> AnswerUnexpected:
         what = f"{response.method} {response.url.raw_path}"
         return AnswerUnexpected(
-            f"unexpected answer from {self.url} to {what}: {reason}; is it a dynafs node?",
-            url=self.url, status=response.status,
+            f"unexpected answer from {self.base_of(response)} to {what}: {reason}; is it a dynafs node?",
+            url=self.base_of(response), status=response.status,
         )  # fmt: skip
 
     async def _objection(self, response: aiohttp.ClientResponse) -> DynafsError:
         """Return the error that a status stands for."""
         if response.status >= 400:
-            return _refusal(self.url, response.status, await _body(response, ERROR_SIZE_BYTES_MAX))
+            return _refusal(self.base_of(response), response.status, await body_of(response, ERROR_SIZE_BYTES_MAX))
         if response.status == 300:
-            found = self._decoded(response, await _body(response, JSON_SIZE_BYTES_MAX), Siblings)
+            found = self._decoded(response, await body_of(response, JSON_SIZE_BYTES_MAX), Siblings)
             name = f"{found.get('bucket', '')}/{found.get('path', '')}"
             return SiblingsFound(name, found["versions"], found["context"])
         location = response.headers.get("Location", "")
@@ -191,7 +237,7 @@ def _check_url(text: str) -> None:
         raise RequestInvalid("url", f"{text[:200]!r} is not the URL of a node; use http://HOST:PORT")
 
 
-async def _body(response: aiohttp.ClientResponse, size_bytes_max: int) -> bytes:
+async def body_of(response: aiohttp.ClientResponse, size_bytes_max: int) -> bytes:
     """Return the body. Raises ServerUnreachable when it breaks off, AnswerUnexpected when it is too large."""
     body = bytearray()
     try:
