@@ -2,6 +2,7 @@
 
 import time
 
+import msgspec
 from aiohttp import web
 
 from dynafs.errors import NotFound, RequestInvalid
@@ -12,9 +13,9 @@ from dynafs.http.asking import CONTEXT_HEADER, body_of, context_of, query_of, qu
 from dynafs.http.fields import conditions_of
 from dynafs.http.owners import owners_header
 from dynafs.http.pace import Pace
+from dynafs.http.ready import ReadyResponse
 from dynafs.http.rendering import (
     file_url,
-    json_response,
     not_modified_response,
     receipt_json,
     siblings_response,
@@ -56,7 +57,8 @@ class FileRoutes:
         receipt = await replication.uploader.upload(plan, body_of(request, pace))
         told = {"ETag": f'"{receipt.version.etag}"', "X-Dynafs-Version": str(receipt.version.stamp)}
         told |= owners_header(replication, name)
-        return json_response(receipt_json(name, receipt), 201, {**told, "Location": file_url(name)})
+        fields = {"Content-Type": "application/json", **told, "Location": file_url(name)}
+        return ReadyResponse(201, fields, msgspec.json.encode(receipt_json(name, receipt)) + b"\n")
 
     async def get(self, request: web.BaseRequest, name: FileName, raw_query: str) -> web.StreamResponse:
         """Send the newest version, or what was asked of it."""
@@ -78,7 +80,7 @@ class FileRoutes:
             return not_modified_response(fields)
         if request.method == "HEAD":
             fields["Content-Length"] = str(version.size_bytes)
-            return web.Response(status=200, headers=fields)
+            return ReadyResponse(200, fields)
         ranges = None if conditions is None else select_ranges(conditions, current, version.size_bytes, now_s)
         return await self._send_some(request, name, version, ranges, fields)
 
@@ -93,7 +95,7 @@ class FileRoutes:
         """Send all of a version, or some ranges of it."""
         if ranges is None:
             if version.inline is not None:
-                return web.Response(body=version.inline, headers=fields)
+                return ReadyResponse(200, fields, version.inline)
             everything = [ByteRange(0, version.size_bytes)]
             return await self._sender.send(request, name, version, everything, web.StreamResponse(headers=fields))
         if len(ranges) == 1:
@@ -108,8 +110,7 @@ class FileRoutes:
         policy = await replication.buckets.find(name.bucket)
         quorum = replication.buckets.quorum(policy, *asked, is_write=True)
         receipt = await replication.files.delete(name, quorum, seen)
-        told = {"X-Dynafs-Version": str(receipt.version.stamp), **owners_header(replication, name)}
-        return web.Response(status=204, headers=told)
+        return ReadyResponse(204, {"X-Dynafs-Version": str(receipt.version.stamp), **owners_header(replication, name)})
 
 
 def _chosen(name: FileName, record: Record, text: str | None) -> Version:

@@ -29,7 +29,8 @@ def json_response(value: object, status: int = 200, headers: dict[str, str] | No
 
 
 @lru_cache(maxsize=1024)
-def _http_date(unix_s: int) -> str:
+def http_date(unix_s: int) -> str:
+    """Return a time in the form of header fields (RFC 9110 section 5.6.7)."""
     return formatdate(unix_s, usegmt=True)
 
 
@@ -39,7 +40,7 @@ def version_headers(version: Version, now_s: float) -> dict[str, str]:
     headers = {
         "Content-Type": version.content_type,
         "ETag": f'"{version.etag}"',
-        "Last-Modified": _http_date(min(version.stamp.wall_ms // 1000, int(now_s))),
+        "Last-Modified": http_date(min(version.stamp.wall_ms // 1000, int(now_s))),
         "Accept-Ranges": "bytes",
         "X-Dynafs-Version": str(version.stamp),
         "X-Content-Type-Options": "nosniff",

@@ -76,6 +76,11 @@ class ClientRequest(web.BaseRequest):
         is_plain = not self.foreign_version and not self._asks_for_upgrade and self.method != "CONNECT"
         return super().keep_alive and is_settled and is_plain
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether its response is of HTTP/1.1 and needs no Connection field: the connection stays open."""
+        return self.version == HttpVersion11 and self.keep_alive
+
     async def invite_body(self) -> None:
         """Send 100 Continue to a client that waits for it; HTTP/1.0 has no such response (RFC 9110 section 10.1.1)."""
         if self._is_invited:
