@@ -7,6 +7,7 @@ import msgspec
 from dynafs.config import TimeoutSettings, split_address
 from dynafs.errors import PeerTimeout
 from dynafs.peers.caller import CallerConnection
+from dynafs.peers.sweeper import Sweeper
 from dynafs.ports import Answer, Clock
 from dynafs.wire.handshake import NONCE_SIZE_BYTES, CallerHandshake, Hello
 from dynafs.wire.message import Message
@@ -23,17 +24,15 @@ async def ask_at(
     host, port = split_address(address)
     hello = msgspec.structs.replace(me, lane="control", nonce=clock.random_bytes(NONCE_SIZE_BYTES))
 
-    def make() -> CallerConnection:
-        return CallerConnection(address, CallerHandshake(secret, hello, ""), timeouts, 1, lambda _: None)
-
+    connection = CallerConnection(
+        address, CallerHandshake(secret, hello, ""), timeouts, 1, Sweeper(), lambda _: None
+    )  # fmt: skip
     try:
         async with asyncio.timeout(timeouts.connect_s + timeouts.request_s):
-            _, connection = await loop.create_connection(make, host, port)
-            try:
-                await asyncio.shield(connection.ready)
-                return await connection.call(message, b"", timeouts.request_s), split_address(connection.address)[0]
-            finally:
-                connection.ready.cancel()
-                connection.abort()
+            await loop.create_connection(lambda: connection, host, port)
+            await asyncio.shield(connection.ready)
+            return await connection.call(message, b"", timeouts.request_s), split_address(connection.address)[0]
     except TimeoutError:
         raise PeerTimeout(address, timeouts.connect_s + timeouts.request_s) from None
+    finally:
+        connection.give_up("done")

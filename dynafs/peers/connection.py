@@ -127,6 +127,7 @@ class FramedConnection(asyncio.BufferedProtocol):
             self._transport.close()
 
     def abort(self) -> None:
-        """Close at once."""
+        """Close at once, without what is queued."""
+        self._corked.clear()
         if self._transport is not None:
             self._transport.abort()

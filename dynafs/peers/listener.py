@@ -1,6 +1,7 @@
 """The listening end: proves callers, serves their requests, turns the rest away."""
 
 import asyncio
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any, TypeVar
@@ -11,6 +12,7 @@ from dynafs.observe import metrics
 from dynafs.observe.events import get_logger
 from dynafs.observe.pace import EventPace
 from dynafs.peers.connection import FramedConnection
+from dynafs.peers.sweeper import Sweeper
 from dynafs.ports import Answer, Clock, RequestHandler, Storing
 from dynafs.wire.error_reply import encode_error
 from dynafs.wire.frames import Frame, FrameKind, FrameTooLarge
@@ -59,23 +61,27 @@ class ListenerConnection(FramedConnection):
         self._listener, self._handshake = listener, handshake
         #: {request id: the answer in the making}
         self._serving: dict[int, asyncio.Future[Answer] | asyncio.Future[None]] = {}
-        self._watch: asyncio.TimerHandle | None = None
+        #: loop time from which `sweep` has something to do: the caller has until then to prove itself
+        self.due_s = self._loop.time() + listener.timeouts.connect_s
         self.peer = "?"
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Give the caller until the connect timeout to prove itself."""
+        """Keep the connection where it is swept, and closed with the listener."""
         super().connection_made(transport)
         self._listener.connections.add(self)
-        self._watch = self._loop.call_later(self._listener.timeouts.connect_s, self._check_life)
+        self._listener.sweeper.add(self)
 
-    def _check_life(self) -> None:
+    def sweep(self, now_s: float) -> None:
+        """Turn away a caller without a proof; give up on silence."""
         timeouts = self._listener.timeouts
+        silent_from_s = self.heard_at + SILENCE_FACTOR * timeouts.ping_interval_s + timeouts.ping_timeout_s
         if not self.is_proved:
+            self.due_s = math.inf
             self._refuse("no proof in time")
-        elif self._loop.time() - self.heard_at > SILENCE_FACTOR * timeouts.ping_interval_s + timeouts.ping_timeout_s:
+        elif silent_from_s <= now_s:
             self.abort()
         else:
-            self._watch = self._loop.call_later(timeouts.ping_interval_s, self._check_life)
+            self.due_s = silent_from_s
 
     def on_handshake(self, message: HandshakeMessage) -> None:
         """Answer the caller's part of the handshake."""
@@ -190,8 +196,7 @@ class ListenerConnection(FramedConnection):
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
         """Forget what was being served."""
         self._listener.connections.discard(self)
-        if self._watch is not None:
-            self._watch.cancel()
+        self._listener.sweeper.discard(self)
         for future in list(self._serving.values()):
             future.cancel()
 
@@ -216,6 +221,7 @@ class PeerListener:
         #: what strangers, and peers that break the protocol, may cause in the log
         self.refusal_pace, self.misbehaviour_pace = EventPace(), EventPace()
         self.connections: set[ListenerConnection] = set()
+        self.sweeper = Sweeper()
         self._server: asyncio.Server | None = None
 
     async def start(self, address: str) -> int:

@@ -98,6 +98,17 @@ async def test_call_past_its_deadline_fails_and_is_cancelled_over_there(pair) ->
     await asyncio.wait_for(pair.service.cancelled.wait(), 2)
 
 
+async def test_deadline_of_a_call_does_not_depend_on_those_before_it(pair) -> None:
+    """A short one after a long one is kept, and so is the long one."""
+    calls = [pair.pool.call("b", StoreChunk(b"", b"", b""), timeout_s=timeout_s) for timeout_s in (30, 0.2, 1.0)]
+    for call, others in ((calls[1], calls[2]), (calls[2], calls[0])):
+        with pytest.raises(PeerTimeout):
+            await asyncio.wait_for(call, 5)
+        assert not others.done()
+    pair.service.gate.set()
+    assert await calls[0] == Answer(Stored())
+
+
 async def test_cancelled_call_frees_its_place(pair) -> None:
     """With all places taken a call is refused at once; cancelling one makes room."""
     calls = [pair.pool.call("b", StoreChunk(b"", b"", b""), timeout_s=5) for _ in range(8)]

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from dynafs.errors import PeerRefused, PeerUnreachable
+from dynafs.errors import PeerRefused, PeerTimeout, PeerUnreachable
 from dynafs.peers.caller import CallerConnection
 from dynafs.peers.listener import ListenerConnection
 from dynafs.ports import Answer
@@ -105,6 +105,10 @@ async def test_strangers_cannot_fill_the_log(pair: Pair, events: list[dict]) -> 
     assert sum(event["suppressed"] for event in refused) <= 40 - len(refused)
 
 
+def control(pair: Pair) -> CallerConnection | None:
+    return pair.pool._lanes["b"][0].connection
+
+
 def is_connected(pair: Pair, events: list[dict]) -> bool:
     return pair.pool.is_up("b") and not any(event["event"] == "peer.disconnected" for event in events)
 
@@ -128,7 +132,7 @@ async def test_bug_in_a_handler_costs_its_own_call_only(pair: Pair, request_, st
 async def test_malformed_message_of_a_peer_costs_its_own_call_only(pair: Pair, events: list[dict]) -> None:
     """A request or a reply that cannot be decoded fails one call; frames that cannot be cut end the connection."""
     events.clear()
-    connection = pair.pool._lanes["b"][0].connection
+    connection = control(pair)
     waiting = pair.pool.call("b", StoreChunk(b"", b"", b""), timeout_s=5)
     connection.send(FrameKind.REQUEST, 77, b"no message")
     for listening in pair.listener.connections:
@@ -148,7 +152,7 @@ async def test_bug_outside_of_requests_ends_the_connection_with_one_event(
     pair: Pair, side: str, events: list[dict], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is logged with its traceback and no peer is blamed; calls under way fail, and the peers connect again."""
-    connection = pair.pool._lanes["b"][0].connection
+    connection = control(pair)
     waiting = pair.pool.call("b", StoreChunk(b"", b"", b""), timeout_s=5)
     await pair.pool.call("b", ReadRecord(b"k"), timeout_s=2)
     events.clear()
@@ -162,7 +166,26 @@ async def test_bug_outside_of_requests_ends_the_connection_with_one_event(
     assert {event["event"] for event in logged} == {"peer.connection_failed"}
     assert all(event["exc_info"] for event in logged)
     async with asyncio.timeout(5):
-        while pair.pool._lanes["b"][0].connection in (None, connection):
+        while control(pair) in (None, connection):
             await asyncio.sleep(0.01)
     await pair.wait_up()
     assert (await pair.pool.call("b", ReadRecord(b"k"), timeout_s=2)).message == RecordReply(b"k")
+
+
+async def test_bug_in_a_sweep_ends_the_connection_and_no_deadline_is_lost(
+    pair: Pair, events: list[dict], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A connection that cannot be swept would keep its calls for ever: it is closed, and the next one is swept."""
+    connection = control(pair)
+    waiting = pair.pool.call("b", StoreChunk(b"", b"", b""), timeout_s=60)
+    events.clear()
+    with monkeypatch.context() as patch:
+        patch.setattr(CallerConnection, "_check_life", None)
+        with pytest.raises(PeerUnreachable):
+            await asyncio.wait_for(waiting, 5)
+    assert "peer.connection_failed" in [event["event"] for event in events]
+    async with asyncio.timeout(5):
+        while control(pair) in (None, connection):
+            await asyncio.sleep(0.01)
+    with pytest.raises(PeerTimeout):
+        await asyncio.wait_for(pair.pool.call("b", StoreChunk(b"", b"", b""), timeout_s=0.2), 5)

@@ -78,11 +78,13 @@ def hello(node: str, cluster: str = "c") -> Hello:
 class TcpPair:
     """The real ones."""
 
-    async def open(self, *, secret: bytes = b"secret", cluster: str = "c", calls_max: int = 8) -> None:
+    async def open(
+        self, *, secret: bytes = b"secret", cluster: str = "c", calls_max: int = 8, bulk_idle_s: float = 60
+    ) -> None:
         self.service, self.seen = Service(), []
         self.port = await self._listen("127.0.0.1:0")
         addresses = {"b": f"127.0.0.1:{self.port}"}
-        self.pool = PeerPool(hello("a", cluster), secret, addresses, TIMEOUTS, SystemClock(), calls_max)
+        self.pool = PeerPool(hello("a", cluster), secret, addresses, TIMEOUTS, SystemClock(), calls_max, bulk_idle_s)
 
     async def _listen(self, address: str) -> int:
         seen = self.seen
