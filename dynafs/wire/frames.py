@@ -28,7 +28,8 @@ BODY_SIZE_BYTES_MAX = (16 << 20) + (1 << 16)
 UNPROVEN_SIZE_BYTES_MAX = 1 << 10
 #: Bodies above this are received into a buffer of their own instead of being copied out of the shared one.
 DIRECT_BODY_SIZE_BYTES = 32 << 10
-RECEIVE_BUFFER_SIZE_BYTES = 128 << 10
+#: A connection with little to receive keeps the smaller buffer: a node beside hundreds of peers has many of those.
+RECEIVE_BUFFER_SIZE_BYTES_MIN, RECEIVE_BUFFER_SIZE_BYTES_MAX = 16 << 10, 128 << 10
 
 
 class FrameTooLarge(LocalProtocolError):
@@ -78,7 +79,7 @@ class FrameDecoder:
     def __init__(self) -> None:
         self.head_size_bytes_max = UNPROVEN_SIZE_BYTES_MAX
         self.body_size_bytes_max = 0
-        self._buffer = bytearray(RECEIVE_BUFFER_SIZE_BYTES)
+        self._buffer = bytearray(RECEIVE_BUFFER_SIZE_BYTES_MIN)
         self._view = memoryview(self._buffer)
         self._start = self._end = 0
         self._body: bytearray | None = None
@@ -95,13 +96,20 @@ class FrameDecoder:
         """Return memory for the next received bytes; never empty."""
         if self._body is not None:
             return memoryview(self._body)[self._body_filled :]
-        if self._start == self._end:
+        if self._end == len(self._buffer):
+            self._make_room()
+        elif self._start == self._end:
             self._start = self._end = 0
-        elif self._end == len(self._buffer):
-            kept = self._end - self._start
-            self._view[:kept] = bytes(self._view[self._start : self._end])
-            self._start, self._end = 0, kept
         return self._view[self._end :]
+
+    def _make_room(self) -> None:
+        """Move what is not decoded yet to the front; of a larger buffer when this one was filled for the first time."""
+        kept = bytes(self._view[self._start : self._end])
+        if len(self._buffer) < RECEIVE_BUFFER_SIZE_BYTES_MAX:
+            self._buffer = bytearray(RECEIVE_BUFFER_SIZE_BYTES_MAX)
+            self._view = memoryview(self._buffer)
+        self._view[: len(kept)] = kept
+        self._start, self._end = 0, len(kept)
 
     def buffer_updated(self, size_bytes: int) -> list[Frame]:
         """Return the frames completed by `size_bytes` new bytes in the lent memory."""

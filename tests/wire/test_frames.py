@@ -5,7 +5,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dynafs.errors import LocalProtocolError, RemoteProtocolError
-from dynafs.wire.frames import BODY_SIZE_BYTES_MAX, Frame, FrameDecoder, FrameKind, encode_frame
+from dynafs.wire.frames import (
+    BODY_SIZE_BYTES_MAX,
+    DIRECT_BODY_SIZE_BYTES,
+    HEAD_SIZE_BYTES_MAX,
+    RECEIVE_BUFFER_SIZE_BYTES_MIN,
+    Frame,
+    FrameDecoder,
+    FrameKind,
+    encode_frame,
+)
 
 FRAMES = st.lists(
     st.tuples(
@@ -92,3 +101,14 @@ def test_encode_refuses_what_the_other_side_would() -> None:
 def test_frame_bytes_are_frozen() -> None:
     """Version 1 of the envelope looks like this for ever."""
     assert encode_frame(FrameKind.REQUEST, 1, b"hi", 3).hex() == "01020000000000010000000200000003d020b7836869"
+
+
+def test_decoder_lends_little_memory_until_it_is_filled_once() -> None:
+    """Frames that fit are decoded in the small buffer; the largest that are not received apart come whole, too."""
+    made, small = decoder(), encoded([(FrameKind.PING, 0, b"", b"")])
+    for _ in range(3 * RECEIVE_BUFFER_SIZE_BYTES_MIN // len(small)):
+        assert len(made.get_buffer()) <= RECEIVE_BUFFER_SIZE_BYTES_MIN
+        assert len(made.feed(small)) == 1
+    large = (FrameKind.REPLY, 7, b"h" * HEAD_SIZE_BYTES_MAX, b"b" * DIRECT_BODY_SIZE_BYTES)
+    assert made.feed(encoded([large, large])) == [Frame(*large)] * 2
+    assert len(made.get_buffer()) > len(large[2]) + len(large[3])
