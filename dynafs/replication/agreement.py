@@ -68,10 +68,12 @@ class FirstAnswers:
         self.is_late = False
         self._decided: asyncio.Future[bool] = reach.loop.create_future()
 
-    async def read_record(self) -> Record | None:
-        """Return the record that all hold alike, None when they do not, or do not reply in time."""
+    async def read_record(self, wall_ms: int = 0) -> Record | None:
+        """Return the record that all hold alike, None when they do not, or do not reply in time. wall_ms: see
+        `ReadRecord`."""
         key, version = self._key, self._view.version
-        come = await self._ask(ReadRecord(key, True, False, 0, version), ReadRecord(key, False, False, 0, version))  # noqa: FBT003
+        whole, digest = ReadRecord(key, True, False, wall_ms, version), ReadRecord(key, False, False, wall_ms, version)  # noqa: FBT003
+        come = await self._ask(whole, digest)
         if not come:
             return None
         (one, body), *rest = come

@@ -98,12 +98,17 @@ class Committer:
     async def _read_context(self, key: bytes, policy: QuorumPolicy) -> dict[str, int]:
         return await self._reader.read_context(key, policy, self._stamps.wall_ms())
 
+    async def read_to_replace(self, key: bytes, policy: QuorumPolicy) -> tuple[Record, Context | None]:
+        """Return the file's record, and the context of a commit that follows if that is learned with it."""
+        wall_ms = self._stamps.wall_ms() if self.coordinates(key, policy) else 0
+        return await self._reader.read_to_replace(key, policy, wall_ms)
+
     async def commit(
         self,
         key: bytes,
         draft: Version,
         policy: QuorumPolicy,
-        context: Awaitable[Context] | None = None,
+        context: Awaitable[Context] | Context | None = None,
         seen: Context | None = None,
         *,
         is_asked: bool = False,
@@ -117,7 +122,9 @@ class Committer:
         if not (is_asked or self.coordinates(key, policy)):
             return await self._forward(key, draft, policy, seen)
         try:
-            known = await (context if context is not None else self._read_context(key, policy))
+            if context is None:
+                context = self._read_context(key, policy)
+            known = await context if isinstance(context, Awaitable) else context
         except ReadQuorumLost as error:
             raise WriteQuorumLost(error.needed, error.answered, error.failures, "not_written") from error
         if policy.is_available:

@@ -50,10 +50,12 @@ class FileReader:
         seen: what the client had seen of the file; versions written since stay where both are kept. None: all that
         stand now are deleted.
         """
-        record = await self.read(name, policy)
+        record, known = await self._committer.read_to_replace(name.key, policy)
+        if not record.files:
+            raise NotFound("file", str(name))
         tombstone = Version(UNSTAMPED, VersionKind.TOMBSTONE, keeps_both=record.files[0].keeps_both)
         seen = record.shown_context(SEEN_SIZE_BYTES_MAX) if seen is None else seen
-        return await self._committer.commit(name.key, tombstone, policy, seen=seen)
+        return await self._committer.commit(name.key, tombstone, policy, known, seen=seen)
 
     async def open(
         self, name: FileName, version: Version, ranges: Sequence[tuple[int, int]], client: Client | None = None

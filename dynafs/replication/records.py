@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
+from dynafs.causality import Context
 from dynafs.causality.versions import join
 from dynafs.errors import DynafsError, ReadQuorumLost
 from dynafs.files.version import EMPTY, Record
@@ -42,14 +43,22 @@ class RecordReader:
 
         An available read returns what R nodes that are up know of, and repairs afterwards.
         """
+        return (await self.read_to_replace(key, policy, 0))[0]
+
+    async def read_to_replace(self, key: bytes, policy: QuorumPolicy, wall_ms: int) -> tuple[Record, Context | None]:
+        """Return what `read` does, and what a version has to stand above that this clock stamps after this read began.
+
+        The context is None when `read_context` has to be asked for it: unless R >= W owners hold the same record, and
+        have judged the clock. wall_ms: 0 when nothing will be stamped.
+        """
         began_s, begun = self._reach.loop.time(), None
         if may_agree(self._reach, policy):
             begun = FirstAnswers(self._reach, key, policy.r, self._latency.hedge_s)
-            record = await begun.read_record()
+            record = await begun.read_record(wall_ms)
             if record is not None:
                 self._note_time(began_s)
-                return record
-        return await self._reach.in_view(partial(self._read_in, key, policy, began_s, begun))
+                return record, record.context if wall_ms else None
+        return await self._reach.in_view(partial(self._read_in, key, policy, began_s, begun)), None
 
     def _note_time(self, began_s: float) -> None:
         took_s = self._reach.loop.time() - began_s

@@ -13,7 +13,7 @@ from dynafs.errors import DynafsError
 from dynafs.files import Record, Version
 from dynafs.membership import RingKeeper
 from dynafs.ports import Answer, Hint, Reference
-from dynafs.quorum import QuorumWrite
+from dynafs.quorum import QuorumPolicy, QuorumWrite
 from dynafs.quorum.read import RepairPlan
 from dynafs.replication.background import note_failure
 from dynafs.replication.chunks import ChunkBytes, _ChunkRace
@@ -63,6 +63,12 @@ _next = StampSource.next
 async def _stamp_from_the_clock(self: StampSource, above: int) -> Stamp:  # noqa: ARG001
     """Trust the wall clock to be later than what was read."""
     return await _next(self, above=0)
+
+
+async def _delete_above_nothing(self: Committer, key: bytes, policy: QuorumPolicy) -> tuple[Record, Context | None]:
+    """Stamp a tombstone without what was read to be deleted."""
+    record = await self._reader.read(key, policy)
+    return record, {}
 
 
 def _believe_the_disk(self: ChunkTable, chunk_id: bytes, place: ChunkPlace, body: bytearray) -> bytearray:  # noqa: ARG001
@@ -235,6 +241,7 @@ PLANTS: dict[str, list[tuple[type, str, Callable[..., Any]]]] = {
     "one-node-counted-twice": [(QuorumWrite, "add_ack", _count_twice)],
     "read-without-repair": [(RecordReader, "_repair_now", _repair_nothing)],
     "stamp-not-raised": [(StampSource, "next", _stamp_from_the_clock)],
+    "tombstone-not-raised": [(Committer, "read_to_replace", _delete_above_nothing)],
     "empty-disk-answers": [
         (Refill, "check", _claim_everything),
         (Refill, "check_all", _claim_everything),
