@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Where a node's time goes in one case of the benchmark: the functions that most samples are in, thread by thread.
 
-    tools/dev profile put_4k [--seconds 5] [--node n1] [--gil] [--raw FILE]
+    tools/dev profile put_4k [--seconds 5] [--nodes 3] [--node n1] [--gil] [--raw FILE]
 
 Samples come from py-spy (PyPI, installed when it is missing; it reads the process's memory, so it may need root).
 """
@@ -76,12 +76,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("case", choices=CASES)
     parser.add_argument("--seconds", type=int, default=5)
+    parser.add_argument("--nodes", type=int, default=3, help="size of the cluster")
     parser.add_argument("--node", default="n1")
     parser.add_argument("--gil", action="store_true", help="only samples that hold the interpreter lock")
     parser.add_argument("--raw", type=Path, help="write the stacks here, for flame graphs")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
-        work, target = Path(name), Dynafs(Path(name) / "dynafs")
+        work, target = Path(name), Dynafs(Path(name) / "dynafs", arguments.nodes)
         try:
             target.start()
             preload(target, [arguments.case], work)
