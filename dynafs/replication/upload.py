@@ -18,6 +18,7 @@ from dynafs.replication.background import note_failure
 from dynafs.replication.budget import ByteBudget
 from dynafs.replication.chunks import ChunkBytes, ChunkKeeper
 from dynafs.replication.commit import UNSTAMPED, Committer, Receipt
+from dynafs.replication.gathered import Gathered
 from dynafs.replication.holding import Client, Holding
 from dynafs.replication.references import ReferenceSender
 from dynafs.wire.segments import chunk_id_of
@@ -120,18 +121,18 @@ class Uploader:
     async def _upload_small(self, plan: UploadPlan, size_bytes: int, source: AsyncIterator[bytes]) -> Receipt:
         """Store a body that was announced to fit into its record: it needs no chunks, and what its version must stand
         above is learned when it has arrived, which is nearly at once."""
-        pieces, left_bytes, upload_id = list[bytes](), size_bytes, self.clock.random_bytes(UPLOAD_ID_SIZE_BYTES)
+        gathered, left_bytes, upload_id = Gathered(), size_bytes, self.clock.random_bytes(UPLOAD_ID_SIZE_BYTES)
         with self.seats.open(max(size_bytes, 1), plan.client) as seat:
             async for piece in source:
                 if not seat.try_grow(len(piece)):
                     await seat.grow(len(piece))
-                pieces.append(piece)
+                gathered.add(piece)
                 left_bytes -= len(piece)
                 if left_bytes < 0:
                     break
             if left_bytes:
                 raise _not_as_announced(size_bytes - left_bytes, size_bytes)
-            inline = b"".join(pieces)
+            inline = gathered.take()
             for one in plan.expected:
                 hasher = _new_hasher(one.algorithm)
                 hasher.update(inline)
@@ -148,11 +149,11 @@ class _ChunkCutter:
     """Cuts one body into chunks and keeps up to `chunks_in_flight` of them on their way."""
 
     def __init__(self, uploader: Uploader, plan: UploadPlan, seat: Holding) -> None:
-        """seat: room for what is in the buffer."""
+        """seat: room for what is gathered of the next chunk."""
         self._uploader, self._plan, self._seat = uploader, plan, seat
         self._upload_id = uploader.clock.random_bytes(UPLOAD_ID_SIZE_BYTES)
         self._key = plan.name.key
-        self._buffer = bytearray()
+        self._gathered = Gathered()
         self._size_bytes = 0
         self._ids: list[bytes] = []
         #: everything that was given to owners, manifest pages included
@@ -180,20 +181,19 @@ class _ChunkCutter:
             hasher.update(piece)
         limit = self._plan.chunk_size_bytes
         view = memoryview(piece)
-        while len(self._buffer) + len(view) >= limit:
-            taken = limit - len(self._buffer)
+        while self._gathered.size_bytes + len(view) >= limit:
+            taken = limit - self._gathered.size_bytes
             await self._add(view[:taken])
             view = view[taken:]
-            body, self._buffer = self._buffer, bytearray()
-            await self._send(body)
+            await self._send(self._gathered.take())
         if view:
             await self._add(view)
 
     async def _add(self, view: memoryview) -> None:
-        """Put bytes into the buffer as soon as there is room for them."""
+        """Keep bytes for the next chunk as soon as there is room for them."""
         if not self._seat.try_grow(len(view)):
             await self._seat.grow(len(view))
-        self._buffer += view
+        self._gathered.add(view)
         self._size_bytes += len(view)
 
     async def _send(self, body: ChunkBytes) -> None:
@@ -239,10 +239,10 @@ class _ChunkCutter:
         for expected, hasher in self._hashers:
             _check_digest(expected, hasher)
         if self._size_bytes <= self._uploader.inline_limit_bytes and not self._ids:
-            inline = bytes(self._buffer)
+            inline = self._gathered.take()
             return self._drafted(etag_of([chunk_id_of(inline)]), inline=inline)
-        if self._buffer:
-            await self._send(self._buffer)
+        if self._gathered.size_bytes:
+            await self._send(self._gathered.take())
         etag = etag_of(self._ids)
         manifest = await self._manifest()
         while self._sends:
