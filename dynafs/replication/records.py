@@ -112,13 +112,14 @@ class RecordReader:
         """
         if not policy.is_available:
             policy = replace(policy, r=max(policy.r, min(policy.w, 2)))
-        begun = None
+        began_s, begun, context = self._reach.loop.time(), None, None
         if is_plain(self._reach, policy):
             begun = FirstAnswers(self._reach, key, policy.r, self._latency.hedge_s)
             context = await begun.read_context(wall_ms)
-            if context is not None:
-                return context
-        return await self._reach.in_view(partial(self._read_context_in, key, policy, wall_ms, begun))
+        if context is None:
+            context = await self._reach.in_view(partial(self._read_context_in, key, policy, wall_ms, begun))
+        self._latency.add(self._reach.loop.time() - began_s)
+        return context
 
     async def _read_context_in(
         self, key: bytes, policy: QuorumPolicy, wall_ms: int, begun: FirstAnswers | None, view: RingView
