@@ -192,6 +192,9 @@ class _TimedFile:
     def give_back(self, size_bytes: int) -> None:
         """Nothing was laid out."""
 
+    def evict(self, offset: int, size_bytes: int) -> None:
+        """What is cached is drawn at every read."""
+
     def read_into(self, room: memoryview, offset: int, *, cached_only: bool = False) -> int:
         if cached_only and self._disk.rng.random() > self._disk.conditions.cached:
             raise BlockingIOError

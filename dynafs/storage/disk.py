@@ -60,6 +60,11 @@ class SegmentFile(Protocol):
         """Make everything written durable."""
         ...
 
+    def evict(self, offset: int, size_bytes: int) -> None:
+        """Free the memory that keeps these written and synced bytes; the next read fetches them from the medium. What
+        shares its page with other bytes may stay."""
+        ...
+
     def read_into(self, room: memoryview, offset: int, *, cached_only: bool = False) -> int:
         """Fill room from an offset; 0 at the end. BlockingIOError when cached_only and it is not cached."""
         ...

@@ -20,6 +20,7 @@ T = TypeVar("T")
 FALLOC_FL_KEEP_SIZE = 1
 #: Linux's limit of buffers in one vectored write (IOV_MAX).
 VECTOR_LENGTH_MAX = 1024
+PAGE_SIZE_BYTES = os.sysconf("SC_PAGE_SIZE")
 #: Threads for reads that miss the page cache and for listings.
 READER_THREADS = 4
 
@@ -62,6 +63,11 @@ class PosixFile:
     def sync(self) -> None:
         """Make everything written durable."""
         os.fdatasync(self._fd)
+
+    def evict(self, offset: int, size_bytes: int) -> None:
+        """Free the cached pages of this range but for the one it ends in."""
+        begin = offset & -PAGE_SIZE_BYTES
+        os.posix_fadvise(self._fd, begin, offset + size_bytes - begin, os.POSIX_FADV_DONTNEED)
 
     def read_into(self, room: memoryview, offset: int, *, cached_only: bool = False) -> int:
         """Fill room from an offset; BlockingIOError when cached_only and the disk is needed."""

@@ -12,6 +12,8 @@ from dynafs.storage.index import translate
 #: Room that the medium finds at once for what is appended. Looking for it at every sync costs an append of 1 MiB a
 #: fifth of its time.
 LAID_OUT_SIZE_BYTES = 32 << 20
+#: Bodies from this size on, and what is appended with them, are not kept in memory by being written.
+EVICTED_SIZE_BYTES_MIN = 128 << 10
 #: Segment files kept open for reading, least recently used let go first.
 OPEN_FILES_MAX = 256
 
@@ -27,6 +29,9 @@ class SegmentFiles:
         self._offset = 0
         #: of the segment being written, up to where there is room
         self._laid_out = 0
+        #: of the segment being written, where what was appended since the last sync begins, and whether it is to be
+        #: evicted from memory then
+        self._synced, self._is_large = 0, False
         self._readers: OrderedDict[int, SegmentFile] = OrderedDict()
         self._readers_lock = threading.Lock()
 
@@ -48,10 +53,16 @@ class SegmentFiles:
             self._abandon()
             raise translate(error, "append to a segment") from error
         self._offset = offset
+        self._is_large |= any(one.size_bytes >= EVICTED_SIZE_BYTES_MIN for one in places)
         return places
 
     def sync(self) -> None:
-        """Make everything appended durable."""
+        """Make everything appended durable; if large bodies are among it, free the memory that kept it.
+
+        Most large copies are not read soon, and reads cache what they fetch (Swift drops what it has written, too).
+        Cached writes would push out what is read, and every append would take fresh pages, which cost several times
+        the copy where a hypervisor provides them.
+        """
         assert self._writer is not None
         try:
             self._writer.sync()
@@ -59,6 +70,10 @@ class SegmentFiles:
             # After a failed fdatasync the kernel may have dropped the pages: this file cannot be trusted any more.
             self._abandon()
             raise translate(error, "sync a segment") from error
+        if self._is_large:
+            with suppress(OSError):
+                self._writer.evict(self._synced, self._offset - self._synced)
+        self._synced, self._is_large = self._offset, False
 
     @property
     def position(self) -> tuple[int, int]:
@@ -97,7 +112,8 @@ class SegmentFiles:
             self._writer = self._medium.create(self._number)
         except OSError as error:
             raise translate(error, "make a segment") from error
-        self._offset = self._laid_out = 0
+        self._offset = self._laid_out = self._synced = 0
+        self._is_large = False
         return self._writer
 
     def _lay_out(self, writer: SegmentFile, size_bytes: int) -> None:
