@@ -15,6 +15,7 @@ Tested in the simulator against the platters, and with real nodes.
 """
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncIterator
 
 from dynafs.errors import DynafsError
@@ -31,6 +32,8 @@ from dynafs.wire.rows import reply_rows
 
 #: Records asked of one node at once.
 PAGE_RECORDS = 256
+#: Records counted before clients get their turn of the event loop.
+TURN_RECORDS = 16
 
 
 class Census:
@@ -56,6 +59,8 @@ class Census:
             await job.step()
             await count.count_file(key, records)
             job.status.items += 1
+            if not job.status.items % TURN_RECORDS:
+                await asyncio.sleep(0)
         await count.settle()
         for partition, owners in enumerate(self._reach.ring.owners):
             bad = count.imperfect.get(partition, set()).union(node for node in owners if node in report.silent)
@@ -67,15 +72,16 @@ class Census:
         """Yield every key with {node: its record}, in key order."""
         scans = {node: _Scan(self._reach, node) for node in [self._reach.me, *self._reach.others]}
         while True:
-            await asyncio.gather(*(scan.fill() for scan in scans.values()))
-            report.silent = {node: scan.problem for node, scan in scans.items() if scan.problem}
+            if empty := [scan for scan in scans.values() if scan.is_empty]:
+                await asyncio.gather(*(scan.fill() for scan in empty))
+                report.silent = {node: scan.problem for node, scan in scans.items() if scan.problem}
             key = min((scan.rows[0][0] for scan in scans.values() if scan.rows), default=None)
             if key is None:
                 return
             records = {}
             for node, scan in scans.items():
                 if scan.rows and scan.rows[0][0] == key:
-                    records[node] = scan.rows.pop(0)[1]
+                    records[node] = scan.rows.popleft()[1]
             yield key, records
 
 
@@ -85,15 +91,22 @@ class _Scan:
     def __init__(self, reach: Reach, node: str) -> None:
         self._reach, self._node = reach, node
         self._after: bytes | None = b""
-        self.rows: list[tuple[bytes, Record]] = []
+        self.rows: deque[tuple[bytes, Record]] = deque()
         self.problem = ""
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether another page may come, and nothing is left of the last one."""
+        return not self.rows and self._after is not None and not self.problem
+
     async def fill(self) -> None:
-        while not self.rows and self._after is not None and not self.problem:
+        """Get the next page that has rows, if there is one."""
+        while self.is_empty:
+            assert self._after is not None
             try:
                 answer = await self._reach.ask(self._node, ScanRecords(self._after, PAGE_RECORDS), is_bulk=True)
                 rows = reply_rows(answer.body, "key and record")
-                self.rows = [(key, decode_record(data)) for key, data in rows]
+                self.rows = deque((key, decode_record(data)) for key, data in rows)
             except DynafsError as error:
                 self.problem = failure_code(error)
                 return

@@ -60,11 +60,12 @@ class Walker:
         after: bytes | None = b""
         while after is not None:
             page = await self._store.scan_records(after, PAGE_RECORDS)
-            keys = [key for key, _ in page.rows if self._reach.me in self._reach.owners(file_hash(key))]
-            await job.step()
+            keys, strays = list[bytes](), list[bytes]()
             for key, _ in page.rows:
-                if key not in keys:
-                    await self._try(self._handoff.adopt_record(key))
+                (keys if self._reach.me in self._reach.owners(file_hash(key)) else strays).append(key)
+            await job.step()
+            for key in strays:
+                await self._try(self._handoff.adopt_record(key))
             await self._try(self._reaper.reap(keys))
             for key in keys:
                 await job.step()
