@@ -109,7 +109,9 @@ class VersionSet(Generic[V]):
 
     def absorbs(self, other: Self) -> bool:
         """Return whether merging `other` into this would change nothing."""
+        context = self.context
+        for actor, time in other.context.items():
+            if context.get(actor, -1) < time:
+                return False
         known = {version.stamp for version in other.versions}
-        return all(covers(self.context, Stamp(time, actor)) for actor, time in other.context.items()) and not any(
-            covers(other.context, version.stamp) and version.stamp not in known for version in self.versions
-        )
+        return not any(covers(other.context, version.stamp) and version.stamp not in known for version in self.versions)

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Self
 
 from dynafs.errors import NameInvalid
@@ -11,6 +12,7 @@ PATH_SIZE_BYTES_MAX = 1024
 BUCKET_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 
 
+@lru_cache(maxsize=1024)
 def check_bucket(bucket: str) -> str:
     """Return the bucket name; raise NameInvalid unless it is 1 to 63 of A-Z a-z 0-9 . _ - and starts alphanumeric."""
     if not BUCKET_PATTERN.fullmatch(bucket):
@@ -30,15 +32,10 @@ class FileName:
         """Return the name of a user's file; raise NameInvalid with the field and the fix otherwise."""
         check_bucket(bucket)
         try:
-            size_bytes = len(path.encode())
+            size_bytes = len(path) if path.isascii() else len(path.encode())
         except UnicodeEncodeError:
             raise NameInvalid("path", "the name is not valid UTF-8") from None
-        if not path:
-            raise NameInvalid("path", "name the file after the bucket: /v1/files/BUCKET/PATH")
-        if size_bytes > PATH_SIZE_BYTES_MAX:
-            raise NameInvalid("path", f"the name has {size_bytes} bytes, at most {PATH_SIZE_BYTES_MAX} are allowed")
-        if "\0" in path:
-            raise NameInvalid("path", "the name contains a NUL character")
+        _check_path(path, size_bytes)
         return cls(bucket, path)
 
     @classmethod
@@ -57,21 +54,33 @@ class FileName:
         bucket, _, path = key.partition(b"\0")
         return cls(bucket.decode(), path.decode())
 
-    @classmethod
-    def checked(cls, key: bytes) -> Self:
-        """Return the name behind a key that came from elsewhere; raise NameInvalid unless a file or a bucket can have
-        it."""
-        try:
-            bucket, separator, path = key.decode().partition("\0")
-        except UnicodeDecodeError:
-            raise NameInvalid("key", "the name is not valid UTF-8") from None
-        if not separator:
-            raise NameInvalid("key", "the name has no bucket")
-        return cls.parse(bucket, path) if bucket else cls.of_bucket(path)
-
     def __str__(self) -> str:
         """Return bucket/path."""
         return f"{self.bucket}/{self.path}"
+
+
+def check_key(key: bytes) -> None:
+    """Raise NameInvalid unless a file or a bucket can have this key, which came from elsewhere."""
+    try:
+        bucket, separator, path = key.decode().partition("\0")
+    except UnicodeDecodeError:
+        raise NameInvalid("key", "the name is not valid UTF-8") from None
+    if not separator:
+        raise NameInvalid("key", "the name has no bucket")
+    if bucket:
+        check_bucket(bucket)
+        _check_path(path, len(key) - len(bucket) - len(separator))
+    else:
+        check_bucket(path)
+
+
+def _check_path(path: str, size_bytes: int) -> None:
+    if not path:
+        raise NameInvalid("path", "name the file after the bucket: /v1/files/BUCKET/PATH")
+    if size_bytes > PATH_SIZE_BYTES_MAX:
+        raise NameInvalid("path", f"the name has {size_bytes} bytes, at most {PATH_SIZE_BYTES_MAX} are allowed")
+    if "\0" in path:
+        raise NameInvalid("path", "the name contains a NUL character")
 
 
 def common_prefix(path: str, prefix: str, delimiter: str) -> str:

@@ -7,7 +7,7 @@ import msgspec
 
 from dynafs.causality.stamp import hybrid_time
 from dynafs.errors import LocalProtocolError, StoreError
-from dynafs.files import FileName
+from dynafs.files.name import check_key
 from dynafs.files.version import Record, Version
 from dynafs.membership import RingKeeper
 from dynafs.observe.events import get_logger
@@ -234,7 +234,7 @@ class Replica:
         return self._fence.store(self._store_chunk(request, body))
 
     def _store_record(self, request: StoreRecord, data: bytes) -> "asyncio.Future[None]":
-        FileName.checked(request.key)
+        check_key(request.key)
         if not request.hint_for:
             return self.merge_record(request.key, data)
         asked = Hint(request.hint_for, request.key, size_bytes=len(data), is_counted=request.is_counted)

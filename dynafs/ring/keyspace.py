@@ -1,5 +1,7 @@
 """Keys and partitions: the first bits of a BLAKE3 hash choose one of Q equal slices."""
 
+from functools import lru_cache
+
 from blake3 import blake3
 
 PARTITION_COUNT_MAX = 1 << 16
@@ -9,6 +11,8 @@ LEAF_COUNT = PARTITION_COUNT_MAX
 BRANCH_LEAVES = 64
 
 
+# One request asks for it in several places.
+@lru_cache(maxsize=4096)
 def file_hash(key: bytes) -> bytes:
     """Return the 32-byte hash that places a file record. key: bucket NUL path, UTF-8."""
     return blake3(key).digest()

@@ -56,6 +56,8 @@ class RecordTable:
         self._durable: dict[bytes, bytes] = {}
         #: {key: bytes}: records in the index whose sync failed; hidden until a later sync makes them durable
         self._unsynced: dict[bytes, bytes] = {}
+        #: the record that `latest_record` found in the index last, which is nearly always the one put next
+        self._found: tuple[bytes, bytes] | None = None
         self._must_sync = False
         self._sums = KnownSums(disk.index)
         self._resync: asyncio.TimerHandle | None = None
@@ -92,15 +94,20 @@ class RecordTable:
     def latest_record(self, key: bytes) -> bytes:
         """Return the record bytes last given to put_record, durable or not yet."""
         data = self._unwritten.get(key)
-        return self._index.record(key) if data is None else data
+        if data is None:
+            data = self._index.record(key)
+            self._found = key, data
+        return data
 
     def put_record(self, key: bytes, data: bytes, hint: Hint | None = None) -> asyncio.Future[None]:
         """Replace the record, by nothing when data is empty. hint: to be kept with it. Raises StoreFull."""
         if data:
             self._marks.check_reserve()
             self._marks.add(len(data))
+        # Records change by nothing but this.
+        found, self._found = self._found, None
         if key not in self._durable:
-            self._durable[key] = self._index.record(key)
+            self._durable[key] = found[1] if found is not None and found[0] == key else self._index.record(key)
         self._unwritten[key] = data
         write = _PutValue("records", key, data, self._loop.create_future(), hint=hint)
         self._values.submit(write)

@@ -94,6 +94,22 @@ async def test_latest_record_is_seen_before_it_is_durable(box) -> None:
     assert store.read_record(b"k") == store.latest_record(b"k") == b"v2"
 
 
+async def test_record_on_its_way_hides_nothing_older_than_the_last_durable_one(box) -> None:
+    """Whatever was looked at before: readers get the last durable record until the next one is."""
+    store = box.open()
+    for number in range(3):
+        store.latest_record(b"k")
+        store.latest_record(b"j")
+        store.latest_record(b"k")
+        on_its_way = [store.put_record(b"k", b"v%d" % number)]
+        assert store.read_record(b"k") == (b"v%d-again" % (number - 1) if number else b"")
+        on_its_way.append(store.put_record(b"j", b"w%d" % number))
+        await asyncio.gather(*on_its_way)
+        again = store.put_record(b"k", b"v%d-again" % number)
+        assert store.read_record(b"k") == b"v%d" % number
+        await again
+
+
 async def test_record_whose_writer_gave_up_is_still_built_upon(box) -> None:
     """Cancelling the wait for a write does not hide the write from the next merge."""
     store = box.open()
