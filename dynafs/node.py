@@ -7,7 +7,7 @@ import io
 import os
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import msgspec
@@ -16,25 +16,26 @@ from dynafs.attach import Prompt
 from dynafs.config import Settings, joined, split_address
 from dynafs.errors import ConfigError, GossipFailed, StoreRefused
 from dynafs.http import HttpServer, take_descriptors
-from dynafs.membership import Gossip, Introducer, RingMembership
-from dynafs.membership.agreement import STATE_FACT as RING_FACT
-from dynafs.membership.gossip import About
+from dynafs.membership import DiskHistory, Gossip, Introducer, RingMembership, RingRegister, SelfStatus
+from dynafs.membership.disk_history import STATE_FACT, first_state
+from dynafs.membership.gossip import About, GossipObserver
 from dynafs.membership.introduction import Founding, find_cluster
+from dynafs.membership.ring_register import STATE_FACT as RING_FACT
 from dynafs.observe.events import get_logger
 from dynafs.observe.supervision import on_loop_failure
 from dynafs.peers import PeerListener, PeerPool
 from dynafs.peers.asking import ask_at
 from dynafs.ports import Answer
-from dynafs.replication.cluster import Replication
-from dynafs.replication.refill import STATE_FACT, first_state
+from dynafs.replication.cluster import Ground, Replication
 from dynafs.ring import Member, Ring, place
 from dynafs.ring.names import NODE_RULE, excerpt, is_node_name
+from dynafs.ring.transition import RingState
 from dynafs.storage import open_store_in
 from dynafs.storage.directory import GENERATION_SIZE_BYTES, DataDirectory, name_in
 from dynafs.storage.stored import decode_stored
 from dynafs.wire.handshake import WIRE_VERSION, Hello
-from dynafs.wire.ring import decode_ring_state
-from dynafs.wire.ring_messages import AskIntroduction
+from dynafs.wire.ring import decode_ring_state, encode_ring_state
+from dynafs.wire.ring_messages import AskIntroduction, Introduction
 
 log = get_logger()
 
@@ -80,10 +81,16 @@ def ring_of(settings: Settings) -> Ring:
 class Node:
     """One running node. Use `start`, then `stop`."""
 
-    def __init__(self, settings: Settings, wire_version: int = WIRE_VERSION) -> None:
-        """Make a node of checked settings; nothing happens before `start`. wire_version: of the messages it speaks."""
+    def __init__(
+        self, settings: Settings, wire_version: int = WIRE_VERSION, restart: Callable[[], None] | None = None
+    ) -> None:
+        """Make a node of checked settings; nothing happens before `start`.
+
+        wire_version: of the messages it sends. restart: stops it and starts it again, when an operator orders that.
+        """
         self.settings, self._wire_version = settings, wire_version
         self.clock = SystemClock()
+        self.status = SelfStatus(self.clock.wall_ms(), restart)
         self._secret = settings.cluster.secret.encode()
         if settings.cluster.members:
             #: what the cluster was founded with, or a later one
@@ -113,15 +120,14 @@ class Node:
         me = Hello(self._wire_version, settings.cluster.id, name, "control", self._ring_digest, b"")
         others = {m.node: m.address for m in settings.cluster.members if m.node != name}
         self.pool = PeerPool(me, self._secret, others, settings.timeouts, clock, settings.limits.peer_calls_max)
-        self.membership = RingMembership(name, lambda: self.replication.reach.view.zones, self.pool.is_up)
         generation = directory.identity.generation
-        self.replication = Replication(settings, self.ring, clock, self.store, generation, self.pool, self.membership)
+        self.replication = Replication(settings, self._ground(generation))
+        self.replication.dispatcher.register(AskIntroduction, lambda *_: self._introduce())
+        self.replication.register.observe(lambda *_: self._on_members(self.replication.addresses))
         await self._start_gossip()
-        self.replication.replica.introduce = lambda: self.replication.introduce(self._ring_digest)
-        self.replication.on_members = self._on_members
         self._on_members(self.replication.addresses)
         self.listener = PeerListener(
-            me, self._secret, settings.timeouts, clock, self.replication.replica.handle, self._on_peer_seen,
+            me, self._secret, settings.timeouts, clock, self.replication.dispatcher.handle, self._on_peer_seen,
             settings.limits.receive_bytes,
         )  # fmt: skip
         await self.listener.start(settings.peer_listen)
@@ -131,11 +137,24 @@ class Node:
         self.http_port = await self.http.start()
         self.prompt = Prompt(Path(settings.node.data_dir), self._names)
         await self.prompt.start()
-        self.replication.surveyor.http = self._client_address()
+        self.status.announce(self._client_address())
         log.info(
             "node.started", http=settings.http.listen, peers=settings.peer_listen, data_dir=settings.node.data_dir,
             generation=generation, pid=os.getpid(),
         )  # fmt: skip
+
+    def _ground(self, generation: str) -> Ground:
+        """Make what the services stand on. generation: of the data directory; a node that lost its disk comes back with
+        another, as another actor."""
+        node, cluster = self.settings.node, self.settings.cluster
+        disk = DiskHistory(self.store, generation)
+        register = RingRegister(RingState.first(self.ring), self.store, self.clock, disk)
+        membership = RingMembership(node.name, register, self.pool.is_up)
+        _, port = split_address(self.settings.peer_listen)
+        about = About(port=str(port), zone=node.zone, wire=str(self._wire_version))
+        observer = GossipObserver(self.pool.hurry, self._on_gossip, membership.doubt)
+        self.gossip = Gossip(node.name, cluster.id, self._secret, about, observer)
+        return Ground(self.clock, self.store, self.pool, disk, register, membership, self.status, self.gossip)
 
     async def _find_cluster(self) -> None:
         """Learn from a seed which cluster this node is to join, once; then it is kept beside the data."""
@@ -164,37 +183,38 @@ class Node:
         return await ask_at(address, stranger, self._secret, AskIntroduction(), self.settings.timeouts, self.clock)
 
     async def _start_gossip(self) -> None:
-        settings, replication = self.settings, self.replication
-        host, port = split_address(settings.peer_listen)
-        about = About(
-            port=str(port), zone=settings.node.zone, wire=str(self._wire_version), **self._about()
-        )  # fmt: skip
-        self.gossip = replication.gossip = Gossip(settings.node.name, settings.cluster.id, self._secret, about)
-        self.gossip.on_alive, self.gossip.on_news = self.pool.hurry, self._on_gossip
-        self.membership.doubted = lambda: self.gossip.doubted
-        self.introducer = Introducer(
-            self.gossip, replication.reach.ask, self.pool.host_of, lambda: replication.reach.others, self._about
-        )
+        reach = self.replication.reach
+        self.introducer = Introducer(self.gossip, reach.ask, self.pool.host_of, lambda: reach.others, self._about)
+        host, _ = split_address(self.settings.peer_listen)
         await self._listen_for_gossip(host)
 
     async def _listen_for_gossip(self, host: str) -> None:
         """Gossip where the settings say, else where this node did before: whoever comes back elsewhere may be taken for
         somebody else until the former self is forgotten."""
         if port := self.settings.node.gossip_port:
-            await self.gossip.start(host, port)
+            await self.gossip.start(host, port, **self._about())
             return
+        former_port = decode_stored("gossip port", int, self.store.fact(GOSSIP_FACT) or b"0")
         try:
-            await self.gossip.start(host, decode_stored("gossip port", int, self.store.fact(GOSSIP_FACT) or b"0"))
+            await self.gossip.start(host, former_port, **self._about())
         except GossipFailed as error:
             log.info("gossip.moved", reason=error.message)
-            await self.gossip.start(host, 0)
+            await self.gossip.start(host, 0, **self._about())
         await self.store.put_fact(GOSSIP_FACT, str(self.gossip.port).encode())
 
     def _about(self) -> dict[str, str]:
         """Return what this node says of itself by now."""
-        is_draining = self.replication.maintenance.is_draining
-        view = self.replication.reach.view
-        return {"ring": str(view.version), "epoch": str(view.state.ring.epoch), "draining": "1" if is_draining else ""}
+        view, draining = self.replication.reach.view, "1" if self.status.is_draining else ""
+        return {"ring": str(view.version), "epoch": str(view.state.ring.epoch), "draining": draining}
+
+    def _introduce(self) -> Answer:
+        """Return of which cluster this node is."""
+        cluster, replication = self.settings.cluster, self.replication
+        reply = Introduction(
+            cluster.n, cluster.r, cluster.w, cluster.partitions, self._ring_digest, self.gossip.port,
+            replication.addresses,
+        )  # fmt: skip
+        return Answer(reply, encode_ring_state(replication.register.state))
 
     def _on_gossip(self) -> None:
         """Somebody may have moved, or know a later ring."""
@@ -232,7 +252,7 @@ class Node:
         if known := self.replication.addresses.get(node):
             self._on_members({node: joined(host, split_address(known)[1])})
         self.pool.hurry(node)
-        self.replication.note_seen(node)
+        self.replication.newcomers.note_seen(node)
 
     async def _check_ring(self) -> None:
         """Refuse to serve data that was placed by another ring: members cannot be changed by editing the settings."""
@@ -261,7 +281,8 @@ class Node:
         replication = self.replication
         return {
             "node": self, "settings": self.settings, "replication": replication, "store": self.store,
-            "peers": self.pool, "ring": replication.ring, "jobs": replication.jobs, "ask": replication.reach.ask,
+            "peers": self.pool, "ring": replication.ring, "jobs": replication.jobs.by_name,
+            "ask": replication.reach.ask,
         }  # fmt: skip
 
 
@@ -296,7 +317,8 @@ def tame_garbage_collector() -> None:
 async def serve(settings: Settings, stopped: asyncio.Event) -> bool:
     """Run a node until `stopped` is set, or an operator wants it started again; return whether that was it."""
     asyncio.get_running_loop().set_exception_handler(on_loop_failure)
-    node, restarted = Node(settings), asyncio.Event()
+    restarted = asyncio.Event()
+    node = Node(settings, restart=restarted.set)
     waits = [asyncio.create_task(event.wait()) for event in (stopped, restarted)]
     starting = asyncio.create_task(node.start())
     try:
@@ -308,7 +330,6 @@ async def serve(settings: Settings, stopped: asyncio.Event) -> bool:
             return False
         await starting
         tame_garbage_collector()
-        node.replication.maintenance.restart = restarted.set
         await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
         if restarted.is_set():
             log.info("node.restarting")

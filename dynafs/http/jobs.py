@@ -21,7 +21,7 @@ class JobRoutes:
 
     async def show(self) -> web.StreamResponse:
         """Every job of this node."""
-        jobs = [msgspec.to_builtins(job.status) for job in self._replication.jobs.values()]
+        jobs = [msgspec.to_builtins(job.status) for job in self._replication.jobs.by_name.values()]
         return json_response({"seen_by": self._replication.settings.node.name, "jobs": jobs})
 
     async def hints(self) -> web.StreamResponse:
@@ -49,7 +49,7 @@ class JobRoutes:
     async def act(self, rest: str, query: dict[str, str]) -> web.StreamResponse:
         """Start, pause, resume or limit a job. rest: NAME/ACTION."""
         name, _, action = rest.partition("/")
-        job = self._replication.jobs.get(name)
+        job = self._replication.jobs.by_name.get(name)
         if job is None:
             raise NotFound("job", name[:200])
         if action not in ACTIONS:

@@ -66,7 +66,7 @@ class OwnerRoutes:
     def own_instance(self) -> str:
         """Return the instance of this node."""
         replication = self._replication
-        return instance_of(replication, replication.settings.node.name, replication.surveyor.started_ms)
+        return instance_of(replication, replication.settings.node.name, replication.status.started_ms)
 
     async def table(self, request: web.BaseRequest) -> web.StreamResponse:
         """The nodes with their addresses for clients, and of every partition the owners as places among the nodes."""

@@ -42,17 +42,17 @@ class RingRoutes:
 
     async def plan(self) -> web.StreamResponse:
         """What the staged changes come to."""
-        return json_response(await self._planned(self._replication.ring_keeper.state))
+        return json_response(await self._planned(self._replication.consensus.state))
 
     async def clear(self) -> web.StreamResponse:
         """Forget all staged changes; answered with what is left of the plan."""
-        return json_response(await self._planned(await self._replication.ring_keeper.amend(RingState.cleared)))
+        return json_response(await self._planned(await self._replication.consensus.amend(RingState.cleared)))
 
     async def stage(self, request: web.BaseRequest) -> web.StreamResponse:
         """Stage one more change; answered with the plan. Nothing is staged that no ring can be planned for."""
         change = parse_change(await small_body(request, CHANGE_SIZE_BYTES_MAX, self._replication.settings.http))
         change = self._completed(change)
-        keeper = self._replication.ring_keeper
+        keeper = self._replication.consensus
         for _ in range(STAGE_ATTEMPTS_MAX):
             staged = keeper.state.staging(change)
             plan = await _plan_of(staged)
@@ -67,7 +67,7 @@ class RingRoutes:
     def _completed(self, change: Change) -> Change:
         """Return a change with what a newcomer itself says of where it is. Raises RequestInvalid when no node does."""
         newcomer, replication = change.newcomer, self._replication
-        if newcomer and replication.gossip is not None and (kin := replication.gossip.kin.get(newcomer)):
+        if newcomer and (kin := replication.newcomers.kin(newcomer)):
             zone = change.zone if change.zone is not None or change.kind != "join" else kin.about.zone or None
             change = replace(change, address=change.address or kin.address, zone=zone)
         change.check()
@@ -82,7 +82,7 @@ class RingRoutes:
         """Begin to move to the ring of a plan, named by its hash; answered with how far that is."""
         body = await small_body(request, CHANGE_SIZE_BYTES_MAX, self._replication.settings.http)
         asked = json_body(body, _commit_decoder, '{"hash": "0123456789abcdef"}')
-        keeper = self._replication.ring_keeper
+        keeper = self._replication.consensus
         state = keeper.state
         if not state.staged:
             raise RingError("nothing is staged; prepare changes with `dynafs ring stage`")
@@ -103,7 +103,7 @@ class RingRoutes:
 
     async def cancel(self) -> web.StreamResponse:
         """Stay with the present ring; answered like `transfers`."""
-        await self._replication.ring_keeper.amend(RingState.cancelled)
+        await self._replication.consensus.amend(RingState.cancelled)
         return await self.transfers()
 
     async def transfers(self) -> web.StreamResponse:
@@ -124,13 +124,13 @@ class RingRoutes:
 
     async def history(self) -> web.StreamResponse:
         """Which rings this node has heard of."""
-        keeper = self._replication.ring_keeper
+        register = self._replication.register
         rings = [
             {
                 "epoch": past.epoch, "outcome": past.outcome, "changes": past.changes,
                 "began_unix_ms": past.began_ms, "ended_unix_ms": past.ended_ms,
             }
-            for past in keeper.history or (Past(keeper.state.ring.epoch, "founded"),)
+            for past in register.history or (Past(register.state.ring.epoch, "founded"),)
         ]  # fmt: skip
         return json_response({"seen_by": self._replication.settings.node.name, "rings": rings})
 
@@ -144,8 +144,8 @@ class RingRoutes:
         return json_response({
             "seen_by": replication.settings.node.name, "version": view.version, "step": view.state.step,
             "epoch": view.state.ring.epoch, "next_epoch": view.ring.epoch, "partitions": view.partition_count,
-            "n": view.n, "hints": kept, "waiting": replication.waiting, "has_quorum": replication.has_quorum(),
-            "problems": problems, "nodes": _status_rows(view, told),
+            "n": view.n, "hints": kept, "waiting": replication.newcomers.waiting,
+            "has_quorum": replication.has_quorum(), "problems": problems, "nodes": _status_rows(view, told),
         })  # fmt: skip
 
     async def _planned(self, state: RingState) -> dict[str, object]:

@@ -166,7 +166,7 @@ class Router:
         }
 
     async def _readiness(self, _: str) -> web.StreamResponse:
-        if not self._replication.refill.is_complete:
+        if not self._replication.disk.is_complete:
             status = "refilling"
         elif self._replication.maintenance.is_draining:
             status = "draining"

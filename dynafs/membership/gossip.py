@@ -66,11 +66,20 @@ class Kin(NamedTuple):
         return _whole_number(self.about.ring, VERSION_DIGITS_MAX)
 
 
+class GossipObserver(NamedTuple):
+    """What gossip leads to. on_alive: called with a node that came alive. on_news: called after every event.
+    on_doubted: called with all nodes that are to be asked last."""
+
+    on_alive: Callable[[str], None] = lambda _: None
+    on_news: Callable[[], None] = lambda: None
+    on_doubted: Callable[[frozenset[str]], None] = lambda _: None
+
+
 class Gossip:
     """One node's part in the gossip of its cluster."""
 
-    def __init__(self, me: str, cluster: str, secret: bytes, about: About) -> None:
-        self._me, self._cluster, self._about = me, cluster, about
+    def __init__(self, me: str, cluster: str, secret: bytes, about: About, observer: GossipObserver) -> None:
+        self._me, self._cluster, self._about, self._observer = me, cluster, about, observer
         self._key = hmac.digest(secret, KEY_PURPOSE, "sha256")
         self._gossip: kinship.Cluster | None = None
         self._listening: asyncio.Task[None] | None = None
@@ -80,13 +89,11 @@ class Gossip:
         self._refused: set[str] = set()
         #: nodes to ask last
         self.doubted: frozenset[str] = frozenset()
-        #: set by the composition root: told of nodes that came alive
-        self.on_alive: Callable[[str], None] = lambda _: None
-        #: set by the composition root: told that something is known now that was not
-        self.on_news: Callable[[], None] = lambda: None
 
-    async def start(self, host: str, port: int) -> None:
-        """Listen for gossip, at a port of the system's choice for port 0. Raises GossipFailed."""
+    async def start(self, host: str, port: int, **changes: str) -> None:
+        """Listen for gossip, at a port of the system's choice for port 0. changes: of what this node says of itself.
+        Raises GossipFailed."""
+        self._about = msgspec.structs.replace(self._about, **changes)
         loop = asyncio.get_running_loop()
         try:
             (_, _, _, _, where), *_ = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
@@ -136,7 +143,7 @@ class Gossip:
         match event:
             case kinship.MemberJoined(member=member) | kinship.MemberRecovered(member=member):
                 self._refresh()
-                self.on_alive(member.name)
+                self._observer.on_alive(member.name)
             case kinship.MemberSuspect(member=member) | kinship.MemberDead(member=member):
                 log.info("gossip.doubted", peer=member.name)
             case kinship.NameConflict(member=member, other_addr=address):
@@ -144,7 +151,7 @@ class Gossip:
             case _:
                 pass
         self._refresh()
-        self.on_news()
+        self._observer.on_news()
 
     def _refresh(self) -> None:
         assert self._gossip is not None
@@ -160,6 +167,7 @@ class Gossip:
         gone = self.doubted - found.keys() | self.kin.keys() - found.keys()
         self.kin = found
         self.doubted = frozenset(gone | {node for node, kin in found.items() if kin.is_doubted})
+        self._observer.on_doubted(self.doubted)
 
     async def close(self) -> None:
         """Say that this node goes, and stop."""

@@ -16,12 +16,13 @@ the more is stored. Trees over key ranges need a copy of the data to be built; s
 Tested in the simulator, where all owners must agree within bounded time after every fault, before anything is read.
 """
 
+from dynafs.config import HealingSettings
 from dynafs.errors import DynafsError
 from dynafs.observe.events import get_logger
 from dynafs.ports import Clock, Store
 from dynafs.replication.exchange import LeafExchange
 from dynafs.replication.giving import RATE_BYTES_PER_S_MAX, ChunkGiver
-from dynafs.replication.job import Job
+from dynafs.replication.job import Job, JobRegistry
 from dynafs.replication.leaves import TreeReader
 from dynafs.replication.reach import Merge, Reach
 from dynafs.ring import BRANCH_LEAVES, LEAF_COUNT
@@ -44,17 +45,15 @@ class AntiEntropy:
         merge: Merge,
         giver: ChunkGiver,
         clock: Clock,
-        *,
-        interval_s: float,
-        after_return_s: float,
-        rebuild_interval_s: float,
+        jobs: JobRegistry,
+        settings: HealingSettings,
     ) -> None:
         """merge: makes a record of a peer part of what is held here."""
         self._reach, self._store, self._clock = reach, store, clock
-        self._after_return_s, self._rebuild_interval_s = after_return_s, rebuild_interval_s
-        self._rebuild_due_s = clock.monotonic_s() + rebuild_interval_s
-        self.job = Job("anti-entropy", self._run, clock, interval_s)
-        self.job.status.bytes_per_s_max = RATE_BYTES_PER_S_MAX
+        self._after_return_s = settings.anti_entropy_after_return_s
+        self._rebuild_interval_s = settings.tree_rebuild_interval_s
+        self._rebuild_due_s = clock.monotonic_s() + self._rebuild_interval_s
+        self.job = jobs.add("anti-entropy", self._run, settings.anti_entropy_interval_s, RATE_BYTES_PER_S_MAX)
         self._trees = TreeReader(self.job, reach, store)
         self._exchange = LeafExchange(self.job, reach, store, self._trees, merge, giver)
 

@@ -24,7 +24,7 @@ from dynafs.ports import Clock
 from dynafs.replication.census_report import CensusReport, add
 from dynafs.replication.copy_count import CopyCount
 from dynafs.replication.files import FileReader
-from dynafs.replication.job import Job
+from dynafs.replication.job import Job, JobRegistry
 from dynafs.replication.reach import Reach, failure_code
 from dynafs.wire.messages import ScannedRecords, ScanRecords
 from dynafs.wire.records import decode_record
@@ -39,9 +39,9 @@ TURN_RECORDS = 16
 class Census:
     """Counts copies when asked to."""
 
-    def __init__(self, reach: Reach, files: FileReader, clock: Clock) -> None:
+    def __init__(self, reach: Reach, files: FileReader, clock: Clock, jobs: JobRegistry) -> None:
         self._reach, self._files, self._clock = reach, files, clock
-        self.job = Job("census", self._count, clock, None)
+        self.job = jobs.add("census", self._count, None)
         self.report: CensusReport | None = None
         self._is_next_deep = False
 

@@ -18,17 +18,17 @@ Tested in the simulator: after every run exactly the chunks of living versions a
 """
 
 import asyncio
-from collections.abc import Callable
 
+from dynafs.config import HealingSettings
 from dynafs.errors import DynafsError
 from dynafs.observe import metrics
 from dynafs.observe.events import get_logger
 from dynafs.ports import Clock, Reference, Store
 from dynafs.replication.handoff import Handoff
-from dynafs.replication.job import Job
+from dynafs.replication.job import Job, JobRegistry
 from dynafs.replication.last_look import LastLook
 from dynafs.replication.reach import Reach
-from dynafs.replication.references import is_within
+from dynafs.replication.reference_service import is_within
 from dynafs.replication.standing import UploadFinder
 from dynafs.ring import file_hash
 
@@ -49,24 +49,17 @@ class Collector:
         store: Store,
         handoff: Handoff,
         clock: Clock,
-        *,
-        interval_s: float,
-        reference_age_s: float,
-        grace_s: float,
+        jobs: JobRegistry,
+        settings: HealingSettings,
     ) -> None:
         self._reach, self._store, self._handoff, self._clock = reach, store, handoff, clock
-        self._age_ms, self._grace_s = 1000 * reference_age_s, grace_s
-        self.job = Job("collection", self._collect, clock, interval_s)
+        self._age_ms, self._grace_s = 1000 * settings.reference_age_s, settings.collection_grace_s
+        self._jobs = jobs
+        self.job = jobs.add("collection", self._collect, settings.collection_interval_s)
         self._finder = UploadFinder(reach, self.job.note)
         self._last_look = LastLook(reach, store, self._finder, self.job)
-        #: set by the composition root: told that chunks went
-        self.on_collected: Callable[[float], None] = lambda _: None
         #: {reference: monotonic seconds when nothing was found to stand behind it}
         self._dead: dict[Reference, float] = {}
-
-    def hurry(self) -> None:
-        """Look soon: something was released."""
-        self.job.hurry(self._grace_s / 10)
 
     async def _collect(self, job: Job) -> None:
         still_dead: dict[Reference, float] = {}
@@ -86,7 +79,7 @@ class Collector:
             after = page[-1].chunk_id + page[-1].upload_id
         self._dead = still_dead
         if job.status.mended > dropped_before:
-            self.on_collected(self._grace_s / 10)
+            self._jobs.hurry("compaction", self._grace_s / 10)
         if still_dead:
             job.hurry(self._grace_s)
 

@@ -28,6 +28,7 @@ from dynafs.errors import (
 )
 from dynafs.files.version import EMPTY, Record, Version
 from dynafs.observe import metrics
+from dynafs.peers.dispatcher import Dispatcher
 from dynafs.ports import Answer, Clock, Store
 from dynafs.quorum import QuorumPolicy, QuorumWrite, Verdict
 from dynafs.replication.actors import ActorNames
@@ -81,6 +82,10 @@ class Committer:
         self._actors = ActorNames()
         #: {commit id: the commit}, the oldest first
         self._served: OrderedDict[bytes, asyncio.Task[Answer]] = OrderedDict()
+
+    def register(self, dispatcher: Dispatcher) -> None:
+        """Coordinate commits for gateways that own no copy."""
+        dispatcher.register(CommitVersion, lambda _, request, body: self.serve(request, bytes(body)))
 
     def coordinates(self, key: bytes, policy: QuorumPolicy) -> bool:
         """Return whether this node coordinates writes of the file itself: as an owner, or standing in for one."""
@@ -213,7 +218,7 @@ class Committer:
             if receipt is not None:
                 return receipt
             knowing = [node for node, code in failures.items() if code == RingOutdated.code]
-            if is_open or not knowing or self._reach.catch_up is None:
+            if is_open or not knowing:
                 break
             await self._reach.catch_up(knowing)
             if self._reach.view is view:

@@ -11,8 +11,8 @@ from collections.abc import AsyncIterator
 
 from dynafs.errors import DynafsError
 from dynafs.observe.events import get_logger
-from dynafs.ports import Clock, Store, StoredChunk
-from dynafs.replication.job import Job
+from dynafs.ports import Store, StoredChunk
+from dynafs.replication.job import Job, JobRegistry
 
 log = get_logger()
 
@@ -29,10 +29,9 @@ RATE_BYTES_PER_S_MAX = 64 << 20
 class Compactor:
     """Gives dead space of one node's segments back."""
 
-    def __init__(self, store: Store, clock: Clock, interval_s: float) -> None:
+    def __init__(self, store: Store, jobs: JobRegistry, interval_s: float) -> None:
         self._store = store
-        self.job = Job("compaction", self._compact, clock, interval_s)
-        self.job.status.bytes_per_s_max = RATE_BYTES_PER_S_MAX
+        self.job = jobs.add("compaction", self._compact, interval_s, RATE_BYTES_PER_S_MAX)
 
     async def _compact(self, job: Job) -> None:
         while victims := await self._choose(job):

@@ -9,8 +9,9 @@ import asyncio
 from collections import deque
 from typing import TypeVar
 
-from dynafs.errors import RingBehind, RingOutdated
-from dynafs.membership import RingKeeper
+from dynafs.errors import ReplicaIncomplete, RingBehind, RingOutdated
+from dynafs.membership import DiskHistory, RingRegister
+from dynafs.ring import file_hash
 
 F = TypeVar("F", bound="asyncio.Future[None]")
 
@@ -21,8 +22,8 @@ REMEMBERED_MAX = 1024
 class Fence:
     """Guards one node's copies."""
 
-    def __init__(self, keeper: RingKeeper) -> None:
-        self._keeper = keeper
+    def __init__(self, me: str, register: RingRegister, disk: DiskHistory) -> None:
+        self._me, self._register, self._disk = me, register, disk
         #: accepted, the oldest first; some may be on disk
         self._storing: deque[asyncio.Future[None]] = deque()
         #: how many are remembered when those on disk are looked for among all
@@ -33,10 +34,25 @@ class Fence:
         forgotten one; 0 goes by none."""
         if not ring_version:
             return
-        self._keeper.check_memory()
-        known = self._keeper.state.version
+        self._register.check_memory()
+        known = self._register.state.version
         if ring_version < known:
             raise RingOutdated(f"asked by version {ring_version} of the ring, which is at {known}", version=known)
+
+    def check_held(self, key: bytes) -> None:
+        """Raise ReplicaIncomplete while what this node held under a key may be lost."""
+        if self._disk.is_complete:
+            return
+        here = (*self._disk.pulled, self._me)
+        missing = [node for node in self._register.view.owners(file_hash(key)) if node not in here]
+        if missing:
+            raise ReplicaIncomplete(missing)
+
+    def check_all_held(self) -> None:
+        """Raise ReplicaIncomplete while anything that this node held may be lost."""
+        if not self._disk.is_complete:
+            here = (*self._disk.pulled, self._me)
+            raise ReplicaIncomplete([node for node in self._register.view.nodes if node not in here])
 
     def store(self, stored: F) -> F:
         """Remember a write until it is on disk."""
@@ -59,8 +75,8 @@ class Fence:
         is not known."""
         if not ring_version:
             return
-        self._keeper.check_memory()
-        known = self._keeper.state.version
+        self._register.check_memory()
+        known = self._register.state.version
         if ring_version > known:
             raise RingBehind(f"asked by version {ring_version} of the ring, this node knows {known}", version=known)
         if storing := {one for one in self._storing if not one.done()}:

@@ -14,103 +14,46 @@ Things of other nodes that are here without a hint (what a crash left behind) ge
 Tested in the simulator: after every run no hint is left and no copy is where it does not belong.
 """
 
-import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import Iterable
 
-from dynafs.errors import ChunkMissing, DynafsError, HintsFull, PeerTimeout, PeerUnreachable, RequestInvalid
+from dynafs.config import HealingSettings
+from dynafs.errors import ChunkMissing, DynafsError, PeerTimeout, PeerUnreachable
 from dynafs.observe import metrics
 from dynafs.observe.events import get_logger
-from dynafs.ports import Answer, Clock, Hint, Reference, Store
-from dynafs.replication.job import Job
+from dynafs.ports import Clock, Hint, Reference, Store
+from dynafs.replication.hint_book import HintBook
+from dynafs.replication.job import Job, JobRegistry
 from dynafs.replication.reach import Reach
 from dynafs.ring import file_hash
-from dynafs.wire.messages import ChunkStates, ConfirmReferences, HintCounts, StoreChunk, StoreRecord
+from dynafs.wire.messages import ChunkStates, ConfirmReferences, StoreChunk, StoreRecord
 
 log = get_logger()
 
-#: Hints looked up at once.
-PAGE_HINTS = 256
 #: Pace of sending to one owner.
 RATE_BYTES_PER_S_MAX = 64 << 20
-#: What keeping a hint costs besides its contents.
-HINT_SIZE_BYTES = 256
 
 
 class Handoff:
-    """Keeps and hands over one node's hints."""
+    """Hands one node's hints over."""
 
     def __init__(
-        self, reach: Reach, store: Store, clock: Clock, *, interval_s: float, age_s: float, size_bytes_max: int
+        self, reach: Reach, store: Store, hints: HintBook, clock: Clock, jobs: JobRegistry, settings: HealingSettings
     ) -> None:
-        """age_s: after which a hint is given up. size_bytes_max: of everything kept for others."""
-        self._reach, self._store, self._clock = reach, store, clock
-        self._age_ms, self._size_bytes_max = 1000 * age_s, size_bytes_max
-        self.job = Job("handoff", self._hand_over, clock, interval_s)
-        self.job.status.bytes_per_s_max = RATE_BYTES_PER_S_MAX
-        #: bytes kept, as of the last count and what came since
-        self._kept_bytes = 0
-        #: hints on their way to the disk
-        self._fresh: dict[Hint, None] = {}
-
-    def admit(self, hint: Hint) -> Hint:
-        """Return the hint to keep for a write, its time and size filled in. Raises HintsFull, StoreFull,
-        RequestInvalid."""
-        target = hint.target
-        if target not in self._reach.others:
-            raise RequestInvalid("hint_for", f"{target[:100]!r} is no other node of this cluster")
-        self._store.check_room(is_for_others=True)
-        size_bytes = hint.size_bytes + HINT_SIZE_BYTES
-        if self._kept_bytes + size_bytes > self._size_bytes_max:
-            raise HintsFull(f"{self._kept_bytes} bytes are kept for other nodes already", target=target)
-        self._kept_bytes += size_bytes
-        self.job.status.queued += 1
-        return hint._replace(since_ms=self._clock.wall_ms(), size_bytes=size_bytes)
-
-    def track(self, hint: Hint, stored: "asyncio.Future[None]") -> "asyncio.Future[None]":
-        """Remember a hint until it is on disk."""
-        self._fresh[hint] = None
-        stored.add_done_callback(lambda _: self._fresh.pop(hint, None))
-        return stored
+        self._reach, self._store, self._hints, self._clock = reach, store, hints, clock
+        self._age_ms = 1000 * settings.hint_age_s
+        self.job = jobs.add("handoff", self._hand_over, settings.handoff_interval_s, RATE_BYTES_PER_S_MAX)
 
     def on_peer_up(self) -> None:
         """A peer came up: give it what is kept for it."""
         self.job.hurry()
 
-    async def keeps_for(self, is_meant: Callable[[str], bool]) -> bool:
-        """Return whether anything is kept for one of some nodes."""
-        for target in await self._store.hint_targets():
-            if is_meant(target):
-                async for _ in self._hints_for(target):
-                    return True
-        return False
-
-    async def report(self, key: bytes = b"") -> Answer:
-        """Tell how much is kept for whom, of one file or of all."""
-        targets = {}
-        for target in await self._store.hint_targets():
-            count = size_bytes = oldest_ms = 0
-            async for one in self._hints_for(target):
-                if not key or one.key == key:
-                    oldest_ms = min(oldest_ms, one.since_ms) if count else one.since_ms
-                    count, size_bytes = count + 1, size_bytes + one.size_bytes
-            if count:
-                targets[target] = (count, size_bytes, oldest_ms)
-        return Answer(HintCounts(targets))
-
     async def _hand_over(self, job: Job) -> None:
         count = size_bytes = 0
         for target in await self._store.hint_targets():
-            async for hint in self._hints_for(target):
+            async for hint in self._hints.hints_for(target):
                 if not await self._deal_with(job, hint):
                     count, size_bytes = count + 1, size_bytes + hint.size_bytes
-        self._kept_bytes, job.status.queued = size_bytes, count
-
-    async def _hints_for(self, target: str) -> AsyncIterator[Hint]:
-        after: Hint | None = None
-        while page := await self._store.scan_hints(target, after, PAGE_HINTS):
-            for hint in page:
-                yield hint
-            after = page[-1]
+        self._hints.recount(count, size_bytes)
 
     async def _deal_with(self, job: Job, hint: Hint) -> bool:
         """Hand over one hint if its target is up, give it up if it is too old; return whether it is gone."""
@@ -175,20 +118,13 @@ class Handoff:
     async def _let_go(self, hint: Hint) -> None:
         """Remove the copy of something that belongs to other nodes, once no hint for it is left."""
         owners = self._reach.owners(hint.chunk_id or file_hash(hint.key))
-        if self._reach.me in owners or self._is_kept(hint, owners):
+        if self._reach.me in owners or self._hints.is_kept(hint, owners):
             return
         if not hint.chunk_id:
             if self._store.read_record(hint.key) == self._store.latest_record(hint.key):
                 await self._store.put_record(hint.key, b"")
         elif (reference := self._store.reference(hint.chunk_id, hint.upload_id)) is not None:
             await self._store.drop_reference(reference)
-
-    def _is_kept(self, hint: Hint, owners: Iterable[str]) -> bool:
-        """Return whether a hint for the same thing is there, or on its way to the disk."""
-        thing = hint[1:4]
-        return any(fresh[1:4] == thing for fresh in self._fresh) or any(
-            self._store.has_hint(hint._replace(target=node)) for node in owners
-        )
 
     async def adopt_record(self, key: bytes) -> None:
         """A record of other nodes is here: make sure that it gets to them."""
@@ -200,9 +136,9 @@ class Handoff:
         await self._adopt(hint, self._reach.owners(reference.chunk_id))
 
     async def _adopt(self, thing: Hint, owners: Iterable[str]) -> None:
-        if self._reach.me in owners or self._is_kept(thing, owners):
+        if self._reach.me in owners or self._hints.is_kept(thing, owners):
             return
         for node in owners:
-            hint = self.admit(thing._replace(target=node))
-            await self.track(hint, self._store.put_hint(hint))
+            hint = self._hints.admit(thing._replace(target=node))
+            await self._hints.track(hint, self._store.put_hint(hint))
         self.job.hurry()

@@ -3,7 +3,7 @@ paused, hurried, and looked at."""
 
 import asyncio
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 
 import msgspec
@@ -57,11 +57,16 @@ class Job:
     """
 
     def __init__(
-        self, name: str, work: Callable[["Job"], Awaitable[None]], clock: Clock, interval_s: float | None
+        self,
+        status: JobStatus,
+        work: Callable[["Job"], Awaitable[None]],
+        clock: Clock,
+        interval_s: float | None,
+        throttle: Throttle | None = None,
     ) -> None:
-        """interval_s: None to run only when asked to."""
-        self.status = JobStatus(name)
-        self._work, self._clock, self._interval_s = work, clock, interval_s
+        """interval_s: None to run only when asked to. throttle: makes the job give way to clients."""
+        self.status = status
+        self._work, self._clock, self._interval_s, self._throttle = work, clock, interval_s, throttle
         self._next_s = self._due_s()
         self._news = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -79,8 +84,6 @@ class Job:
         self._bugs, self._bug, self._rest_state = 0, "", "idle"
         #: whether an error was noted in the present run
         self._is_noted = False
-        #: set by the composition root: makes the job give way to clients
-        self.throttle: Throttle | None = None
 
     def start(self) -> None:
         """Begin to run now and then."""
@@ -147,8 +150,8 @@ class Job:
 
     async def step(self, pause_s: float = 0.0) -> None:
         """Between two pieces of work: wait a little, longer while clients are late, or as long as the job is paused."""
-        if self.throttle is not None:
-            share = max(self.throttle.share(), ASKED_FOR_SHARE_MIN if self.is_asked_for else 0.0)
+        if self._throttle is not None:
+            share = max(self._throttle.share(), ASKED_FOR_SHARE_MIN if self.is_asked_for else 0.0)
             worked_s = max(self._clock.monotonic_s() - self._stepped_s, 0.0)
             pause_s = min((pause_s + worked_s) / share - worked_s, max(pause_s, STEP_PAUSE_S_MAX))
             self.status.share = round(share, 3)
@@ -225,3 +228,53 @@ class Job:
                 await self._news.wait()
         except TimeoutError:
             return
+
+
+class JobRegistry:
+    """The background jobs of one node, by name, in the order in which they were added."""
+
+    def __init__(self, clock: Clock, throttle: Throttle) -> None:
+        """throttle: makes jobs give way to clients."""
+        self._clock, self._throttle = clock, throttle
+        self._statuses: dict[str, JobStatus] = {}
+        self._jobs: dict[str, Job] = {}
+
+    def status(self, name: str) -> JobStatus:
+        """Return the status of a job, which may be added later."""
+        return self._statuses.setdefault(name, JobStatus(name))
+
+    def add(
+        self,
+        name: str,
+        work: Callable[[Job], Awaitable[None]],
+        interval_s: float | None,
+        bytes_per_s_max: int | None = None,
+    ) -> Job:
+        """Make a job. interval_s: None to run only when asked to. bytes_per_s_max: None when it moves no contents."""
+        status = self.status(name)
+        status.bytes_per_s_max = bytes_per_s_max
+        job = self._jobs[name] = Job(status, work, self._clock, interval_s, self._throttle)
+        return job
+
+    def __getitem__(self, name: str) -> Job:
+        """Return a job that was added."""
+        return self._jobs[name]
+
+    def hurry(self, name: str, within_s: float = 0.0) -> None:
+        """Have the next run of a job begin within some seconds."""
+        self._jobs[name].hurry(within_s)
+
+    @property
+    def by_name(self) -> Mapping[str, Job]:
+        """All jobs."""
+        return self._jobs
+
+    def start(self) -> None:
+        """Begin to run now and then."""
+        for job in self._jobs.values():
+            job.start()
+
+    async def close(self) -> None:
+        """Stop all, each between two steps."""
+        for job in self._jobs.values():
+            await job.close()

@@ -10,18 +10,15 @@ while an owner is silent, or knows more than can be judged at once, nothing goes
 from collections import Counter
 from collections.abc import Sequence
 
-import msgspec
-
 from dynafs.errors import DynafsError
-from dynafs.ports import Answer, Reference, Store
+from dynafs.ports import Reference, Store
 from dynafs.replication.job import Job
 from dynafs.replication.reach import Reach
+from dynafs.replication.reference_service import PAGE_CHUNKS, REFERENCES_MAX
 from dynafs.replication.standing import UploadFinder
 from dynafs.wire.messages import FindReferences, FoundReferences
-from dynafs.wire.rows import checked_ids, reply_rows
+from dynafs.wire.rows import reply_rows
 
-#: Chunks of one question, and references told of each.
-PAGE_CHUNKS, REFERENCES_MAX = 64, 16
 _ID_SIZE_BYTES = 32
 
 
@@ -82,10 +79,3 @@ async def read_references(reach: Reach, node: str, chunk_ids: Sequence[bytes]) -
     assert isinstance(answer.message, FoundReferences)
     rows = reply_rows(answer.body, "reference and key")
     return [Reference(row[:_ID_SIZE_BYTES], row[_ID_SIZE_BYTES:], key, 0) for row, key in rows]
-
-
-async def find_references(store: Store, request: FindReferences) -> Answer:
-    """Serve an owner that is about to drop chunks: tell what refers to them here."""
-    here = await store.references_to(checked_ids(request.chunk_ids)[:PAGE_CHUNKS], REFERENCES_MAX)
-    rows = [(one.chunk_id + one.upload_id, one.key) for one in here]
-    return Answer(FoundReferences(), msgspec.msgpack.encode(rows))

@@ -6,16 +6,18 @@ last by its peers.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 
-from dynafs.errors import DynafsError, NotFound, NotSafe, ReadQuorumLost, RequestInvalid
+from dynafs.errors import DynafsError, NotFound, NotSafe, RequestInvalid
+from dynafs.membership import SelfStatus
 from dynafs.observe.events import get_logger
+from dynafs.peers.dispatcher import Dispatcher
 from dynafs.ports import Answer
-from dynafs.replication.handoff import Handoff
+from dynafs.replication.hint_book import HintBook
 from dynafs.replication.inspect import Inspector
-from dynafs.replication.job import Job
+from dynafs.replication.job import JobRegistry
+from dynafs.replication.policy_survey import PolicySurvey
 from dynafs.replication.reach import Reach
-from dynafs.replication.rebalance import Rebalancer
 from dynafs.replication.survey import Surveyor, Told
 from dynafs.ring.change import Change
 from dynafs.ring.names import BYTES_PER_S_MAX, checked_node
@@ -39,47 +41,44 @@ class Maintenance:
     def __init__(
         self,
         reach: Reach,
+        status: SelfStatus,
         surveyor: Surveyor,
-        rebalancer: Rebalancer,
-        handoff: Handoff,
+        policies: PolicySurvey,
+        hints: HintBook,
         inspector: Inspector,
-        jobs: Callable[[], Mapping[str, Job]],
+        jobs: JobRegistry,
     ) -> None:
-        self._reach, self._surveyor, self._rebalancer, self._handoff = reach, surveyor, rebalancer, handoff
-        self._inspector, self._jobs = inspector, jobs
-        self.is_draining = False
-        #: set by the composition root: told when this node begins or ends to be drained
-        self.on_draining: Callable[[bool], None] = lambda _: None
-        #: set by the composition root where it can be done: stops this node and starts it again
-        self.restart: Callable[[], None] | None = None
+        self._reach, self._status, self._surveyor, self._policies = reach, status, surveyor, policies
+        self._hints, self._inspector, self._jobs = hints, inspector, jobs
+
+    def register(self, dispatcher: Dispatcher) -> None:
+        """Do what operators order through another node."""
+        dispatcher.register(SetDraining, lambda _, request, _body: self.serve(request))
+        dispatcher.register(RestartNode, lambda _, request, _body: self.serve(request))
+        dispatcher.register(LimitJob, lambda _, request, _body: self.serve(request))
+
+    @property
+    def is_draining(self) -> bool:
+        """Whether this node is being taken out of service."""
+        return self._status.is_draining
 
     def serve(self, request: OperatorRequest) -> Answer:
         """Do what an operator asked another node for. Raises DynafsError."""
         match request:
             case SetDraining():
-                self.set_draining(is_on=request.is_on)
+                self._status.set_draining(is_on=request.is_on)
             case RestartNode():
-                if self.restart is None:
+                if self._status.restart is None:
                     raise RequestInvalid("restart", "this node was not started by `dynafs serve`; restart its host")
-                asyncio.get_running_loop().call_later(RESTART_PAUSE_S, self.restart)
+                asyncio.get_running_loop().call_later(RESTART_PAUSE_S, self._status.restart)
             case LimitJob():
-                job = self._jobs().get(request.name)
+                job = self._jobs.by_name.get(request.name)
                 if job is None or job.status.bytes_per_s_max is None:
                     raise NotFound("job with a pace", request.name[:100])
                 if not 0 <= request.bytes_per_s_max <= BYTES_PER_S_MAX:
                     raise RequestInvalid("bytes_per_s_max", f"use 0 to {BYTES_PER_S_MAX}")
                 job.limit(request.bytes_per_s_max or None)
         return Answer(Stored())
-
-    def set_draining(self, *, is_on: bool) -> None:
-        """Go out of service, or back into it."""
-        if is_on != self.is_draining:
-            self.is_draining = is_on
-            if is_on:
-                log.info("node.draining")
-            else:
-                log.info("node.resumed")
-            self.on_draining(is_on)
 
     async def drain(self, node: str, *, for_restart: bool) -> None:
         """Take a node out of service. for_restart: it is back in a minute, with all it has.
@@ -88,7 +87,7 @@ class Maintenance:
         """
         what, reasons = f"draining {node}", []
         self._check_known(node)
-        told, needed = await self._surveyor.ask(), await self._needed()
+        told, needed = await self._surveyor.ask(), await self._policies.needed()
         if not for_restart and self._reach.view.state.step is not Step.STABLE:
             reasons.append("the ring is changing (dynafs ring transfers)")
         reasons.append(self._missed(node, told, needed))
@@ -144,7 +143,7 @@ class Maintenance:
         going = [str(change) for change in changes if change.kind in ("leave", "replace")]
         if not going:
             return
-        told, needed = await self._surveyor.ask(), await self._needed()
+        told, needed = await self._surveyor.ask(), await self._policies.needed()
         serving = {name for name, one in told.items() if one.is_serving}
         newcomers = {member.node for member in plan.after.members} - set(told)
         away = _away(told)
@@ -154,11 +153,11 @@ class Maintenance:
 
     async def finish(self, timeout_s: float) -> None:
         """Before this node goes: say so, and hand over what it keeps for others that are up, within a time."""
-        self.set_draining(is_on=True)
-        self._handoff.job.hurry()
+        self._status.set_draining(is_on=True)
+        self._jobs.hurry("handoff")
         loop = asyncio.get_running_loop()
         deadline_s = loop.time() + timeout_s
-        while await self._handoff.keeps_for(self._reach.is_up):
+        while await self._hints.keeps_for(self._reach.is_up):
             if loop.time() > deadline_s:
                 log.warning("node.hints_kept")
                 return
@@ -172,15 +171,6 @@ class Maintenance:
         known = sorted(self._reach.view.nodes)
         if node not in known:
             raise NotFound("node", f"{checked_node(node)}; the ring has {', '.join(known)}")
-
-    async def _needed(self) -> int:
-        """Return how many owners the most careful bucket's reads and writes need; by this node's settings, if buckets
-        cannot be read: then too few are up by any measure."""
-        try:
-            policies = await self._rebalancer.policies()
-        except ReadQuorumLost:
-            policies = [self._rebalancer.policy]
-        return max(max(one.r, one.w) for one in policies)
 
     @staticmethod
     def _raise(what: str, reasons: Iterable[str]) -> None:

@@ -16,7 +16,7 @@ from dynafs.ports import Answer, Store
 from dynafs.replication.chunks import ChunkKeeper
 from dynafs.replication.files import FileReader
 from dynafs.replication.giving import RATE_BYTES_PER_S_MAX
-from dynafs.replication.job import Job
+from dynafs.replication.job import Job, JobRegistry
 from dynafs.replication.last_look import read_references
 from dynafs.replication.leaves import TreeReader, place_of
 from dynafs.replication.reach import Merge, Reach, take_over
@@ -34,15 +34,24 @@ class Puller:
     """Pulls what one node will own."""
 
     def __init__(
-        self, job: Job, reach: Reach, store: Store, merge: Merge, keeper: ChunkKeeper, files: FileReader
+        self, jobs: JobRegistry, reach: Reach, store: Store, merge: Merge, keeper: ChunkKeeper, files: FileReader
     ) -> None:
         """merge: makes a record of a peer part of what is held here."""
-        self._job, self._reach, self._store, self._trees = job, reach, store, TreeReader(job, reach, store)
+        self._jobs, self._reach, self._store = jobs, reach, store
         self._merge, self._keeper, self._files = merge, keeper, files
         self._epoch = 0
         #: {partition: sources that it is done with}
         self._sources: dict[int, set[str]] = {}
         self._records = asyncio.Semaphore(RECORDS_AT_ONCE)
+
+    @property
+    def _job(self) -> Job:
+        """The job that pulls."""
+        return self._jobs["ring"]
+
+    @property
+    def _trees(self) -> TreeReader:
+        return TreeReader(self._job, self._reach, self._store)
 
     def done(self, epoch: int, needed: int) -> list[int]:
         """Return the partitions that are done for the ring of this epoch. needed: of how many sources."""

@@ -2,16 +2,17 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from typing import TypeVar, cast
+from typing import TypeVar
 
 from dynafs.errors import DynafsError, PeerRefused, QuorumError, RingOutdated
-from dynafs.ports import Answer, Body, Membership, Peers, RequestHandler, Storing
+from dynafs.membership import Calls, RingConsensus, RingRegister
+from dynafs.ports import Membership
 from dynafs.replication.deadlines import Deadlines
 from dynafs.replication.hedging import Hedges
 from dynafs.replication.latency import PeerSpeeds
 from dynafs.ring import Ring
 from dynafs.ring.view import RingView
-from dynafs.wire.messages import ReadRecord, RecordReply, Request
+from dynafs.wire.messages import ReadRecord, RecordReply
 
 T = TypeVar("T")
 
@@ -29,25 +30,26 @@ Merge = Callable[[bytes, bytes], "asyncio.Future[None]"]
 class Reach:
     """The nodes as one coordinator sees them."""
 
-    def __init__(
-        self,
-        me: str,
-        view: RingView,
-        peers: Peers,
-        membership: Membership,
-        handle_locally: RequestHandler,
-        timeout_s: float,
-    ) -> None:
-        self.me, self.view, self.membership, self.timeout_s = me, view, membership, timeout_s
-        self._peers, self._handle_locally = peers, handle_locally
+    def __init__(self, calls: Calls, register: RingRegister, consensus: RingConsensus, membership: Membership) -> None:
+        self.me, self.membership, self.timeout_s = calls.me, membership, calls.timeout_s
+        #: see `Calls`
+        self.ask, self.serve = calls.ask, calls.serve
+        self._register, self._consensus = register, consensus
         self.loop = asyncio.get_running_loop()
-        self.deadlines = Deadlines(self.loop, timeout_s)
+        self.deadlines = Deadlines(self.loop, calls.timeout_s)
         self.hedges = Hedges(self.loop)
         self.speeds = PeerSpeeds(self.loop.time)
         #: {nodes: (until when the order is believed, the order)}
         self._orders: dict[tuple[str, ...], tuple[float, tuple[str, ...]]] = {}
-        #: set by the composition root: learns the ring from nodes that know more of it
-        self.catch_up: Callable[[Sequence[str]], Awaitable[int]] | None = None
+
+    @property
+    def view(self) -> RingView:
+        """The view of the ring state that stands."""
+        return self._register.view
+
+    async def catch_up(self, nodes: Sequence[str]) -> None:
+        """Learn the ring state from nodes that have a newer one."""
+        await self._consensus.catch_up(nodes)
 
     @property
     def ring(self) -> Ring:
@@ -107,7 +109,7 @@ class Reach:
                 return await attempt(view)
             except QuorumError as error:
                 knowing = [node for node, code in error.failures.items() if code == RingOutdated.code]
-                if not knowing or self.catch_up is None:
+                if not knowing:
                     raise
                 await self.catch_up(knowing)
                 if self.view is view:
@@ -121,41 +123,6 @@ class Reach:
         down = [node for node in owners if not self.is_up(node)]
         spare = [node for node in self.fallbacks(hash_bytes) if self.is_up(node)]
         return [(node, "") for node in owners if node not in down] + list(zip(spare, down, strict=False))
-
-    def ask(
-        self,
-        node: str,
-        request: Request,
-        body: Body = b"",
-        *,
-        is_bulk: bool = False,
-        timeout_s: float | None = None,
-    ) -> "asyncio.Future[Answer]":
-        """Send a request to a node or serve it here. The future fails with DynafsError.
-
-        What this node stores for itself resolves to None instead of Stored; callers look only whether it failed.
-        """
-        if node != self.me:
-            return self._peers.call(node, request, body, timeout_s=timeout_s or self.timeout_s, is_bulk=is_bulk)
-        future: asyncio.Future[Answer] = self.loop.create_future()
-        try:
-            answer = self.serve(request, body if isinstance(body, bytes | bytearray) else bytes(body))
-        except DynafsError as error:
-            future.set_exception(error)
-            return future
-        if isinstance(answer, Answer):
-            future.set_result(answer)
-            return future
-        return answer
-
-    def serve(self, request: Request, body: bytes | bytearray = b"") -> "Answer | asyncio.Future[Answer]":
-        """Serve a request of this node's own. Raises DynafsError."""
-        answer = self._handle_locally(self.me, request, body)
-        if isinstance(answer, Answer):
-            return answer
-        if isinstance(answer, Storing):
-            return cast("asyncio.Future[Answer]", answer.future)
-        return asyncio.ensure_future(answer)
 
 
 async def take_over(reach: Reach, merge: Merge, node: str, key: bytes) -> None:

@@ -21,6 +21,7 @@ import msgspec
 from dynafs.errors import DynafsError, StoreCorrupt
 from dynafs.observe import metrics
 from dynafs.observe.events import get_logger
+from dynafs.peers.dispatcher import Dispatcher
 from dynafs.ports import Answer, Clock, Store
 from dynafs.replication.reach import Reach
 from dynafs.ring import file_hash
@@ -38,6 +39,10 @@ class Reaper:
 
     def __init__(self, reach: Reach, store: Store, clock: Clock, grace_s: float) -> None:
         self._reach, self._store, self._clock, self._grace_ms = reach, store, clock, 1000 * grace_s
+
+    def register(self, dispatcher: Dispatcher) -> None:
+        """Answer peers that propose to reap tombstones, and carry out what was agreed."""
+        dispatcher.register(ReapRecords, lambda _, _request, body: self.serve(bytes(body)))
 
     async def reap(self, keys: Sequence[bytes]) -> int:
         """Reap those of these tombstones that may go; return how many that were. Raises DynafsError."""

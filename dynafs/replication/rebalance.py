@@ -8,13 +8,12 @@ step, and has it decided; whoever else believes to be the first does no harm, fo
 import asyncio
 
 from dynafs.errors import DynafsError
-from dynafs.membership import RingKeeper
-from dynafs.ports import Answer, Clock
-from dynafs.quorum import QuorumPolicy
-from dynafs.replication.buckets import Buckets
+from dynafs.membership import RingConsensus, RingRegister
+from dynafs.peers.dispatcher import Dispatcher
+from dynafs.ports import Answer
 from dynafs.replication.giving import RATE_BYTES_PER_S_MAX
-from dynafs.replication.job import Job
-from dynafs.replication.listing import Lister
+from dynafs.replication.job import Job, JobRegistry
+from dynafs.replication.policy_survey import PolicySurvey
 from dynafs.replication.pulling import Puller, packed, unpacked
 from dynafs.replication.reach import Reach
 from dynafs.ring.transition import RingState, Step
@@ -25,20 +24,29 @@ from dynafs.wire.ring_messages import LearnRing, Pulled, ReadPulled, ReadRing, R
 #: How often a node asks which ring stands, and how often it works on one that moves.
 INTERVAL_S, MOVING_INTERVAL_S = 60.0, 1.0
 #: Buckets looked at together.
-PAGE_BUCKETS = 256
 
 
 class Rebalancer:
     """One node's part in a change of the ring."""
 
-    def __init__(self, reach: Reach, keeper: RingKeeper, lister: Lister, buckets: Buckets, clock: Clock) -> None:
-        self._reach, self._keeper, self._lister, self._buckets = reach, keeper, lister, buckets
-        self.job = Job("ring", self._work, clock, INTERVAL_S)
-        self.job.status.bytes_per_s_max = RATE_BYTES_PER_S_MAX
+    def __init__(
+        self,
+        reach: Reach,
+        register: RingRegister,
+        consensus: RingConsensus,
+        policies: PolicySurvey,
+        puller: Puller,
+        jobs: JobRegistry,
+    ) -> None:
+        self._reach, self._register, self._consensus, self._puller = reach, register, consensus, puller
+        self._policies = policies
+        self.job = jobs.add("ring", self._work, INTERVAL_S, RATE_BYTES_PER_S_MAX)
         #: whether another node has told which ring stands, since this one started
         self.has_asked = not reach.others
-        #: set by the composition root
-        self.puller: Puller | None = None
+
+    def register(self, dispatcher: Dispatcher) -> None:
+        """Answer peers that look at how far the change of the ring is."""
+        dispatcher.register(ReadPulled, lambda _, request, _body: self.serve(request))
 
     def on_peer_up(self) -> None:
         """Ask soon which ring it knows."""
@@ -46,42 +54,41 @@ class Rebalancer:
 
     def serve(self, request: ReadPulled) -> Answer:
         """Tell which partitions are here for the ring of an epoch."""
-        assert self.puller is not None
-        done = self.puller.done(request.epoch, request.needed)
+        done = self._puller.done(request.epoch, request.needed)
         return Answer(Pulled(), packed(done, self._reach.view.partition_count))
 
     async def _work(self, job: Job) -> None:
         nodes = [node for node in self._reach.others if self._reach.is_up(node)]
-        self.has_asked |= await self._keeper.catch_up(nodes) > 0
+        self.has_asked |= await self._consensus.catch_up(nodes) > 0
         if not self.has_asked:
             job.hurry(MOVING_INTERVAL_S)
-        if not self._keeper.is_sure:
+        if not self._register.is_sure:
             job.hurry(MOVING_INTERVAL_S)
-            await self._keeper.remember(nodes)
+            await self._consensus.remember(nodes)
         job.status.items += len(nodes)
-        if (pending := self._keeper.pending) is not None:
+        if (pending := self._register.pending) is not None:
             # Whoever proposed it may have died before it told anybody.
             job.hurry(MOVING_INTERVAL_S)
-            await self._keeper.propose(pending)
+            await self._consensus.propose(pending)
         view = self._reach.view
         if view.state.step is Step.STABLE:
             return
         job.hurry(MOVING_INTERVAL_S)
-        if view.state.step is Step.MOVING and self.puller is not None:
-            await self.puller.pull(view)
+        if view.state.step is Step.MOVING:
+            await self._puller.pull(view)
         if next((node for node in view.nodes if self._reach.is_up(node)), None) == self._reach.me:
             await self._drive(view)
 
     async def _drive(self, view: RingView) -> None:
         """Have the next step decided if it may be taken. Raises DynafsError."""
-        policies = await self.policies()
+        policies = await self._policies.in_use()
         r_min, needed = min(one.r for one in policies), max(one.n - one.w + 1 for one in policies)
         if view.state.step is Step.MOVING:
             is_due = await self._is_pulled(view, r_min, needed)
         else:
             is_due = view.state.is_known_to_enough(await self._knowing(view.state), r_min)
-        if is_due and self._keeper.state is view.state:
-            await self._keeper.propose(view.state.advanced())
+        if is_due and self._register.state is view.state:
+            await self._consensus.propose(view.state.advanced())
 
     async def _is_pulled(self, view: RingView, r_min: int, needed: int) -> bool:
         """Return whether so much was pulled that the ring may switch, and by every new owner that is up all it can.
@@ -94,26 +101,9 @@ class Rebalancer:
         is_all = all(len(pulled.get(node, ())) >= len(view.state.pulls(node)) for node in up)
         return is_all and view.state.is_pulled(done, r_min)
 
-    @property
-    def policy(self) -> QuorumPolicy:
-        """The quorums of buckets that say nothing else."""
-        return self._buckets.quorum(self._buckets.default)
-
-    async def policies(self) -> list[QuorumPolicy]:
-        """Return the quorums in use in strong buckets. Raises ReadQuorumLost."""
-        own = self.policy
-        found, after = [own], b""
-        while True:
-            page = await self._lister.page("", "", "", after, PAGE_BUCKETS, own)
-            for name, _ in page.files:
-                found.append(self._buckets.quorum(await self._buckets.find(name)))
-            if page.after is None:
-                return [one for one in found if not one.is_available] or [own]
-            after = page.after
-
     async def progress(self, view: RingView) -> dict[str, list[int]]:
         """Return {new owner that answers: partitions of which it has everything}. Raises ReadQuorumLost."""
-        policies = await self.policies()
+        policies = await self._policies.in_use()
         return await self._pulled(view, max(one.n - one.w + 1 for one in policies))
 
     async def _pulled(self, view: RingView, needed: int) -> dict[str, list[int]]:

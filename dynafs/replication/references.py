@@ -9,74 +9,23 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from dynafs.errors import ChunkMissing, DynafsError, WriteQuorumLost
+from dynafs.errors import DynafsError, WriteQuorumLost
 from dynafs.files import FileName, Version
 from dynafs.files.manifest import PAGE_CHUNKS, chunk_count
 from dynafs.observe.events import get_logger
 from dynafs.observe.supervision import reporting
-from dynafs.ports import Answer, Clock, Reference, Store
 from dynafs.quorum import QuorumPolicy, QuorumWrite, Verdict
 from dynafs.replication.background import Background
 from dynafs.replication.files import FileReader
 from dynafs.replication.reach import Reach, failure_code
 from dynafs.ring import file_hash
-from dynafs.storage.stored import stored_record
-from dynafs.wire.messages import ChunkStates, ConfirmReferences, ReleaseReferences, Standing, Stored
-from dynafs.wire.rows import checked_ids, checked_rows
+from dynafs.wire.messages import ChunkStates, ConfirmReferences, ReleaseReferences
 
 log = get_logger()
 
 #: Replaced and abandoned uploads whose chunk owners are still to be told; more are left to age.
 RELEASES_MAX = 65_536
 RELEASED_IDS_MAX = 1_000_000
-
-
-def is_within(reference: Reference, now_ms: int, age_ms: float) -> bool:
-    """Return whether a reference was confirmed within this time. One from the future was not: a clock was wrong."""
-    return 0 <= now_ms - reference.since_ms <= age_ms
-
-
-class ReferenceKeeper:
-    """Serves peers that confirm or release references, or ask whether an upload still stands."""
-
-    def __init__(self, store: Store, clock: Clock, reference_age_s: float) -> None:
-        self._store, self._clock, self._fresh_ms = store, clock, 1000 * reference_age_s / 4
-
-    async def confirm(self, request: ConfirmReferences) -> Answer:
-        """Make references as good as new where the chunk is here; tell the state of every chunk."""
-        ids = checked_ids(request.chunk_ids)
-        states = [self._store.chunk_state(chunk_id) for chunk_id in ids]
-        stale = {
-            number: self._store.confirm_reference(chunk_id, request.upload_id, request.key)
-            for number, (chunk_id, state) in enumerate(zip(ids, states, strict=True))
-            if state == "present" and (request.is_upload or not self._is_fresh(chunk_id, request.upload_id))
-        }
-        outcomes = await asyncio.gather(*stale.values(), return_exceptions=True)
-        for number, outcome in zip(stale, outcomes, strict=True):
-            if isinstance(outcome, ChunkMissing):
-                states[number] = "missing"
-            elif isinstance(outcome, BaseException):
-                raise outcome
-        return Answer(ChunkStates(states))
-
-    def _is_fresh(self, chunk_id: bytes, upload_id: bytes) -> bool:
-        held = self._store.reference(chunk_id, upload_id)
-        return held is not None and is_within(held, self._clock.wall_ms(), self._fresh_ms)
-
-    async def release(self, request: ReleaseReferences) -> Answer:
-        """Have references looked at soon."""
-        ids = checked_ids(request.chunk_ids)
-        await asyncio.gather(*(self._store.release_reference(one, request.upload_id) for one in ids))
-        return Answer(Stored())
-
-    def find(self, body: bytes) -> Answer:
-        """Tell which uploads are versions that stand here, durable or about to be."""
-        rows = checked_rows(body, "key and upload id")
-        return Answer(Standing([number for number, row in enumerate(rows) if self._stands(*row)]))
-
-    def _stands(self, key: bytes, upload_id: bytes) -> bool:
-        held = {self._store.read_record(key), self._store.latest_record(key)}
-        return any(version.upload_id == upload_id for data in held for version in stored_record(data).versions)
 
 
 class _Release(NamedTuple):

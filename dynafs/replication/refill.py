@@ -17,24 +17,24 @@ Tested by the scenario `lost-disk` and by random plans with lost disks in the si
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Coroutine
 from contextlib import suppress
 
 import msgspec
 
-from dynafs.errors import DynafsError, ReplicaIncomplete
+from dynafs.errors import DynafsError
+from dynafs.membership import DiskHistory, RingConsensus
 from dynafs.observe.events import get_logger
 from dynafs.observe.supervision import supervised
+from dynafs.peers.dispatcher import Dispatcher
 from dynafs.ports import Answer, Store
 from dynafs.replication.reach import Merge, Reach, failure_code
 from dynafs.ring import file_hash
-from dynafs.storage.stored import decode_stored
 from dynafs.wire.messages import PulledRecords, PullRecords
 from dynafs.wire.rows import reply_rows
 
 log = get_logger()
 
-STATE_FACT, MET_FACT = "refill", "met:"
 #: How often to look for peers that came up, and the longest pause after one could not be pulled from.
 LOOK_S = 0.05
 RETRY_S_MAX = 2.0
@@ -45,83 +45,37 @@ PAGE_RECORDS = 256
 DECIDED_DEADLINES = 3
 
 
-class RefillState(msgspec.Struct):
-    """What is durable of a refill. pulled: peers whose records are all here. is_lost: a peer knew a former self."""
-
-    is_complete: bool = False
-    is_lost: bool = False
-    pulled: list[str] = []
-
-
-def _decode_state(data: bytes) -> RefillState:
-    return msgspec.json.decode(data, type=RefillState)
-
-
-def first_state(*, is_new: bool) -> bytes:
-    """Return what STATE_FACT begins as: in an empty directory, or in one that is older than refills."""
-    return msgspec.json.encode(RefillState(is_complete=not is_new))
-
-
 class Refill:
     """Pulls a new node's records from its peers, and serves peers that do so."""
 
-    def __init__(self, reach: Reach, store: Store, generation: str, merge: Merge) -> None:
-        """generation: of this data directory. merge: makes one record part of what is held."""
-        self._reach, self._store, self._generation, self._merge = reach, store, generation, merge
-        stored = store.fact(STATE_FACT)
-        self._state = RefillState() if stored is None else decode_stored("refill", _decode_state, stored)
-        if not self._reach.others:
-            self._state.is_complete = True
+    def __init__(self, reach: Reach, store: Store, disk: DiskHistory, consensus: RingConsensus, merge: Merge) -> None:
+        """merge: makes one record part of what is held."""
+        self._reach, self._store, self._disk, self._consensus, self._merge = reach, store, disk, consensus, merge
+        if not reach.others:
+            disk.note_alone()
         self._task: asyncio.Task[None] | None = None
-        #: set by the composition root: learns anew which ring stands, or raises DynafsError
-        self.remember: Callable[[Sequence[str]], Awaitable[None]] | None = None
         #: whether what a former self said can count no more
         self._is_decided = False
         #: peers that answered in this life
         self._answered: dict[str, None] = {}
 
-    @property
-    def is_first(self) -> bool:
-        """Whether this node's data directory is known to be the first it ever had, or old enough to remember."""
-        return self._state.is_complete and not self._state.is_lost
-
-    @property
-    def is_lost(self) -> bool:
-        """Whether a former self of this node, with another data directory, was met by a peer."""
-        return self._state.is_lost
-
-    @property
-    def is_complete(self) -> bool:
-        """Whether this node may answer every read."""
-        return self._state.is_complete
-
-    def check(self, key: bytes) -> None:
-        """Raise ReplicaIncomplete when this node may have forgotten what it held under a key."""
-        if self._state.is_complete:
-            return
-        here = (*self._state.pulled, self._reach.me)
-        missing = [node for node in self._reach.owners(file_hash(key)) if node not in here]
-        if missing:
-            raise ReplicaIncomplete(missing)
-
-    def check_all(self) -> None:
-        """Raise ReplicaIncomplete when this node may have forgotten anything."""
-        if not self._state.is_complete:
-            raise ReplicaIncomplete([node for node in self._reach.others if node not in self._state.pulled])
+    def register(self, dispatcher: Dispatcher) -> None:
+        """Answer peers that refill their disks."""
+        dispatcher.register(PullRecords, lambda peer, request, _body: self.serve(peer, request))
 
     def start(self) -> None:
         """Refill in the background if that is needed; else only make ourselves known to peers that never met us."""
-        self._task = supervised("refill", self._greet if self._state.is_complete else self._run)
+        self._task = supervised("refill", self._greet if self._disk.is_complete else self._run)
 
     async def _greet(self) -> None:
         """Ask every peer for no records at all, so that both sides remember whom they met."""
-        strangers = [node for node in self._reach.others if self._store.fact(MET_FACT + node) is None]
+        strangers = [node for node in self._reach.others if not self._disk.has_met(node)]
         while strangers:
             for node in list(strangers):
                 with suppress(DynafsError):
-                    answer = await self._reach.ask(node, PullRecords(b"", 0, self._generation))
+                    answer = await self._reach.ask(node, PullRecords(b"", 0, self._disk.generation))
                     assert isinstance(answer.message, PulledRecords)
-                    await self._meet(node, answer.message.generation)
+                    await self._disk.meet(node, answer.message.generation)
                     strangers.remove(node)
             await asyncio.sleep(RETRY_S_MAX)
 
@@ -134,25 +88,25 @@ class Refill:
     async def _run(self) -> None:
         pause_s = LOOK_S
         while True:
-            if self._state.is_lost and not self._is_decided:
+            if self._disk.is_lost and not self._is_decided:
                 # Every operation that may have counted an answer of our former self comes to its end meanwhile.
                 await asyncio.sleep(DECIDED_DEADLINES * self._reach.timeout_s)
                 self._is_decided = True
             done = [await self._try(self._pull(node)) for node in self._reach.others if self._is_wanted(node)]
             if self._is_enough() and await self._try(self._finish()):
-                log.info("node.refilled", pulled=self._state.pulled, is_lost=self._state.is_lost)
+                log.info("node.refilled", pulled=self._disk.pulled, is_lost=self._disk.is_lost)
                 return
             pause_s = LOOK_S if all(done) else min(2 * pause_s, RETRY_S_MAX)
             await asyncio.sleep(pause_s)
 
     def _is_wanted(self, node: str) -> bool:
-        must_wait = self._state.is_lost and not self._is_decided
-        return not must_wait and node not in self._state.pulled and self._reach.is_up(node)
+        must_wait = self._disk.is_lost and not self._is_decided
+        return not must_wait and node not in self._disk.pulled and self._reach.is_up(node)
 
     def _is_enough(self) -> bool:
-        if all(node in self._state.pulled for node in self._reach.others):
+        if all(node in self._disk.pulled for node in self._reach.others):
             return True
-        return not self._state.is_lost and 2 * (len(self._answered) + 1) > len(self._reach.others) + 1
+        return not self._disk.is_lost and 2 * (len(self._answered) + 1) > len(self._reach.others) + 1
 
     async def _try(self, work: Coroutine[None, None, None]) -> bool:
         """Do something that a peer or the disk may refuse; return whether it was done."""
@@ -164,50 +118,32 @@ class Refill:
         return True
 
     async def _finish(self) -> None:
-        if self._state.is_lost and self.remember is not None:
-            await self.remember(self._reach.others)
-        complete = msgspec.structs.replace(self._state, is_complete=True)
-        await self._store.put_fact(STATE_FACT, msgspec.json.encode(complete))
-        self._state = complete
+        if self._disk.is_lost:
+            await self._consensus.remember(self._reach.others)
+        await self._disk.complete()
 
     async def _pull(self, node: str) -> None:
         after: bytes | None = b""
         while after is not None:
-            request = PullRecords(after, PAGE_RECORDS, self._generation)
+            request = PullRecords(after, PAGE_RECORDS, self._disk.generation)
             answer = await self._reach.ask(node, request, is_bulk=True)
             reply = answer.message
             assert isinstance(reply, PulledRecords)
-            await self._meet(node, reply.generation)
+            await self._disk.meet(node, reply.generation)
             self._answered[node] = None
-            if reply.knows_other and not self._state.is_lost:
-                await self._note_loss()
+            if reply.knows_other and not self._disk.is_lost:
+                log.warning("node.disk_lost", generation=self._disk.generation)
+                await self._disk.note_loss()
                 return
             rows = reply_rows(answer.body, "key and record")
             await asyncio.gather(*(self._merge(key, data) for key, data in rows))
             after = reply.after
-        self._state.pulled.append(node)
-        await self._keep()
-
-    async def _note_loss(self) -> None:
-        """Start over: what was pulled so far may be too early."""
-        log.warning("node.disk_lost", generation=self._generation)
-        self._state.is_lost, self._state.pulled = True, []
-        await self._keep()
-
-    async def _keep(self) -> None:
-        await self._store.put_fact(STATE_FACT, msgspec.json.encode(self._state))
-
-    async def _meet(self, node: str, generation: str) -> bool:
-        """Remember a node's generation, the first we hear of; return whether that was another one."""
-        known = self._store.fact(MET_FACT + node)
-        if known is None:
-            await self._store.put_fact(MET_FACT + node, generation.encode())
-        return known not in (None, generation.encode())
+        await self._disk.note_pulled(node)
 
     async def serve(self, peer: str, request: PullRecords) -> Answer:
         """Return the next records of partitions that the peer owns."""
-        knows_other = await self._meet(peer, request.generation)
+        knows_other = await self._disk.meet(peer, request.generation)
         page = await self._store.scan_records(request.after, min(request.limit, PAGE_RECORDS))
         rows = [(key, data) for key, data in page.rows if peer in self._reach.owners(file_hash(key))]
-        reply = PulledRecords(page.after, knows_other, self._generation)
+        reply = PulledRecords(page.after, knows_other, self._disk.generation)
         return Answer(reply, msgspec.msgpack.encode(rows))

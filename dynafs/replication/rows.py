@@ -4,6 +4,7 @@ import msgspec
 
 from dynafs.errors import RequestInvalid
 from dynafs.files import FileName, Record
+from dynafs.peers.dispatcher import Dispatcher
 from dynafs.ports import Answer, ListedRecord, Store
 from dynafs.replication.fence import Fence
 from dynafs.storage.stored import stored_record
@@ -20,8 +21,14 @@ class RowReader:
     def __init__(self, store: Store, fence: Fence, rows_max: int) -> None:
         self._store, self._fence, self._rows_max = store, fence, rows_max
 
+    def register(self, dispatcher: Dispatcher) -> None:
+        """Answer peers that merge a listing."""
+        dispatcher.register(ListRecords, lambda _, request, _body: self.page(request))
+        dispatcher.register(ReadRows, lambda _, request, body: self.rows(request, bytes(body)))
+
     async def page(self, request: ListRecords) -> Answer:
-        """Return rows in path order. Raises RingOutdated, RingBehind, StoreCorrupt."""
+        """Return rows in path order. Raises ReplicaIncomplete, RingOutdated, RingBehind, StoreCorrupt."""
+        self._fence.check_all_held()
         self._fence.check(request.ring_version)
         limit = min(request.limit, self._rows_max)
         page = await self._store.list_records(
@@ -31,7 +38,9 @@ class RowReader:
         return Answer(ListReply(page.is_end, request.is_live), msgspec.msgpack.encode(rows))
 
     def rows(self, request: ReadRows, body: bytes) -> Answer:
-        """Return the rows of some files. Raises RequestInvalid, RingOutdated, RingBehind, StoreCorrupt."""
+        """Return the rows of some files. Raises RequestInvalid, ReplicaIncomplete, RingOutdated, RingBehind,
+        StoreCorrupt."""
+        self._fence.check_all_held()
         self._fence.check(request.ring_version)
         try:
             paths = _paths_decoder.decode(body)

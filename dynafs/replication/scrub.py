@@ -13,9 +13,9 @@ Tested in the simulator: bits flip at random, and all copies must be good again 
 from dynafs.errors import ChunkCorrupt, ChunkMissing, DynafsError
 from dynafs.observe import metrics
 from dynafs.observe.events import get_logger
-from dynafs.ports import Clock, Store
+from dynafs.ports import Store
 from dynafs.replication.chunks import ChunkKeeper
-from dynafs.replication.job import Job
+from dynafs.replication.job import Job, JobRegistry
 
 log = get_logger()
 
@@ -33,10 +33,9 @@ POSITION_EVERY_BYTES = 256 << 20
 class Scrubber:
     """Scrubs one node's chunks."""
 
-    def __init__(self, store: Store, keeper: ChunkKeeper, clock: Clock, period_s: float) -> None:
+    def __init__(self, store: Store, keeper: ChunkKeeper, jobs: JobRegistry, period_s: float) -> None:
         self._store, self._keeper, self._period_s = store, keeper, period_s
-        self.job = Job("scrub", self._scrub, clock, period_s / 100)
-        self.job.status.bytes_per_s_max = RATE_BYTES_PER_S_MIN
+        self.job = jobs.add("scrub", self._scrub, period_s / 100, RATE_BYTES_PER_S_MIN)
 
     async def _scrub(self, job: Job) -> None:
         total_bytes = await self._total_bytes(job)

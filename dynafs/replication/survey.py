@@ -1,12 +1,13 @@
 """The survey: what every node says of itself, for operators."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
 from dynafs.errors import DynafsError
-from dynafs.membership import RingKeeper
+from dynafs.membership import DiskHistory, SelfStatus
+from dynafs.peers.dispatcher import Dispatcher
 from dynafs.ports import Answer, Clock, Store
 from dynafs.replication.reach import Reach, failure_code
 from dynafs.wire.ring import encode_ring_state
@@ -42,22 +43,21 @@ class Told(NamedTuple):
 class Surveyor:
     """Asks all nodes of the ring, and answers who asks."""
 
-    def __init__(self, reach: Reach, keeper: RingKeeper, store: Store, clock: Clock) -> None:
-        self._reach, self._keeper, self._store, self._clock = reach, keeper, store, clock
-        self.started_ms = clock.wall_ms()
-        #: set by the composition root: HOST:PORT where clients reach this node
-        self.http = ""
-        #: set by the composition root: whether this node is being taken out of service, and has all it owns
-        self.is_draining: Callable[[], bool] = lambda: False
-        self.is_whole: Callable[[], bool] = lambda: True
+    def __init__(self, reach: Reach, store: Store, clock: Clock, status: SelfStatus, disk: DiskHistory) -> None:
+        self._reach, self._store, self._clock = reach, store, clock
+        self._status, self._disk = status, disk
+
+    def register(self, dispatcher: Dispatcher) -> None:
+        """Answer peers that ask how this node is."""
+        dispatcher.register(AskStatus, lambda _, request, _body: self.serve(request))
 
     def serve(self, request: AskStatus) -> Answer:
         """Tell how this node is. Raises StoreFailed."""
-        state = self._keeper.state
+        state, status = self._reach.view.state, self._status
         unreached = tuple(node for node in request.nodes[:NODES_MAX] if not self._reach.is_up(node))
         return Answer(NodeStatus(
             state.version, state.ring.epoch, self.stored_bytes(), self._clock.wall_ms(), unreached,
-            self.is_draining(), self.is_whole(), self.started_ms, self.http,
+            status.is_draining, self._disk.is_complete, status.started_ms, status.http,
         ))  # fmt: skip
 
     def stored_bytes(self) -> int:
@@ -96,7 +96,7 @@ class Surveyor:
 
     async def _tell(self, node: str) -> None:
         with suppress(DynafsError):
-            await self._reach.ask(node, LearnRing(), encode_ring_state(self._keeper.state))
+            await self._reach.ask(node, LearnRing(), encode_ring_state(self._reach.view.state))
 
     async def _ask_one(self, node: str, request: AskStatus) -> Told:
         asked_ms = self._clock.wall_ms()

@@ -5,6 +5,7 @@ from itertools import pairwise
 import msgspec
 
 from dynafs.errors import RequestInvalid
+from dynafs.peers.dispatcher import Dispatcher
 from dynafs.ports import Answer, Store
 from dynafs.replication.fence import Fence
 from dynafs.ring import LEAF_COUNT
@@ -19,6 +20,11 @@ class TreeKeeper:
 
     def __init__(self, store: Store, fence: Fence) -> None:
         self._store, self._fence = store, fence
+
+    def register(self, dispatcher: Dispatcher) -> None:
+        """Answer peers that compare trees."""
+        dispatcher.register(CompareTrees, lambda _, request, body: self.compare(request, bytes(body)))
+        dispatcher.register(ReadLeaves, lambda _, request, _body: self.read(request))
 
     async def compare(self, request: CompareTrees, body: bytes) -> Answer:
         """Tell which ranges of leaves are otherwise here."""

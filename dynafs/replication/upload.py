@@ -65,6 +65,24 @@ class _Hasher(Protocol):
     def digest(self) -> bytes: ...
 
 
+class UploadRoom(NamedTuple):
+    """Where bytes may be while they arrive. check_room: raises StoreFull when this node's disk takes no new contents.
+    seats: for chunks that gather. sending: for chunks on their way to owners."""
+
+    check_room: Callable[[], None]
+    seats: ByteBudget
+    sending: ByteBudget
+
+
+class UploadRules(NamedTuple):
+    """How a body becomes a version. inline_limit_bytes: a smaller body is kept in its record. renew_after_s: an upload
+    that takes longer has its chunks confirmed before it is committed."""
+
+    inline_limit_bytes: int
+    chunks_in_flight: int
+    renew_after_s: float
+
+
 class Uploader:
     """Takes bodies in. One per node."""
 
@@ -73,31 +91,21 @@ class Uploader:
         committer: Committer,
         keeper: ChunkKeeper,
         references: ReferenceSender,
-        check_room: Callable[[], None],
         clock: Clock,
-        seats: ByteBudget,
-        sending: ByteBudget,
-        inline_limit_bytes: int,
-        chunks_in_flight: int,
-        renew_after_s: float,
+        room: UploadRoom,
+        rules: UploadRules,
     ) -> None:
-        """check_room: raises StoreFull when this node's disk takes no new contents.
-
-        renew_after_s: an upload that takes longer has its chunks confirmed before it is committed.
-        """
         self.committer, self.keeper, self.references, self.clock = committer, keeper, references, clock
-        self.check_room, self.seats, self.sending = check_room, seats, sending
-        self.inline_limit_bytes, self.chunks_in_flight = inline_limit_bytes, chunks_in_flight
-        self.renew_after_s = renew_after_s
+        self.room, self.rules = room, rules
 
     async def upload(self, plan: UploadPlan, source: AsyncIterator[bytes]) -> Receipt:
         """Store the body and commit it as the file's newest version. Nothing is visible unless this returns, or raises
         WriteQuorumLost with an unknown outcome. Raises BodyIncomplete, DigestMismatch, Overloaded,
         StoreFull, QuorumError."""
-        self.check_room()
-        if plan.size_bytes is not None and plan.size_bytes <= self.inline_limit_bytes:
+        self.room.check_room()
+        if plan.size_bytes is not None and plan.size_bytes <= self.rules.inline_limit_bytes:
             return await self._upload_small(plan, plan.size_bytes, source)
-        with self.seats.open(plan.buffer_bytes(), plan.client) as seat:
+        with self.room.seats.open(plan.buffer_bytes(), plan.client) as seat:
             key = plan.name.key
             context = self.committer.begin_context(key, plan.policy)
             cutter = _ChunkCutter(self, plan, seat)
@@ -122,7 +130,7 @@ class Uploader:
         """Store a body that was announced to fit into its record: it needs no chunks, and what its version must stand
         above is learned when it has arrived, which is nearly at once."""
         gathered, left_bytes, upload_id = Gathered(), size_bytes, self.clock.random_bytes(UPLOAD_ID_SIZE_BYTES)
-        with self.seats.open(max(size_bytes, 1), plan.client) as seat:
+        with self.room.seats.open(max(size_bytes, 1), plan.client) as seat:
             async for piece in source:
                 if not seat.try_grow(len(piece)):
                     await seat.grow(len(piece))
@@ -199,11 +207,11 @@ class _ChunkCutter:
     async def _send(self, body: ChunkBytes) -> None:
         """Start storing a chunk; waits while too many are on their way."""
         await self._renew()
-        holding = await self._uploader.sending.take(len(body), self._plan.client, may_cut=False)
+        holding = await self._uploader.room.sending.take(len(body), self._plan.client, may_cut=False)
         self._seat.empty()
         self._seat.declare(self._plan.buffer_bytes(self._size_bytes))
         try:
-            while len(self._sends) >= self._uploader.chunks_in_flight:
+            while len(self._sends) >= self._uploader.rules.chunks_in_flight:
                 await self._reap(asyncio.FIRST_COMPLETED)
         except BaseException:
             holding.release()
@@ -238,7 +246,7 @@ class _ChunkCutter:
             raise _not_as_announced(self._size_bytes, plan.size_bytes)
         for expected, hasher in self._hashers:
             _check_digest(expected, hasher)
-        if self._size_bytes <= self._uploader.inline_limit_bytes and not self._ids:
+        if self._size_bytes <= self._uploader.rules.inline_limit_bytes and not self._ids:
             inline = self._gathered.take()
             return self._drafted(etag_of([chunk_id_of(inline)]), inline=inline)
         if self._gathered.size_bytes:
@@ -256,7 +264,7 @@ class _ChunkCutter:
     async def _renew(self) -> None:
         """After a long time, make sure that all chunks are still there and stay until the commit is through."""
         uploader, now_s = self._uploader, self._uploader.clock.monotonic_s()
-        if now_s - self._confirmed_s <= uploader.renew_after_s:
+        if now_s - self._confirmed_s <= uploader.rules.renew_after_s:
             return
         while self._sends:
             await self._reap(asyncio.FIRST_EXCEPTION)

@@ -18,11 +18,11 @@ from collections.abc import Awaitable, Sequence
 
 from dynafs.errors import DynafsError
 from dynafs.files import Version
-from dynafs.ports import Clock, Store
+from dynafs.ports import Store
 from dynafs.replication.files import FileReader
 from dynafs.replication.giving import RATE_BYTES_PER_S_MAX, ChunkGiver, Lack
 from dynafs.replication.handoff import Handoff
-from dynafs.replication.job import Job
+from dynafs.replication.job import Job, JobRegistry
 from dynafs.replication.reach import Reach
 from dynafs.replication.reaping import Reaper
 from dynafs.replication.references import all_chunk_ids, by_owner
@@ -45,15 +45,13 @@ class Walker:
         reaper: Reaper,
         files: FileReader,
         giver: ChunkGiver,
-        clock: Clock,
-        *,
+        jobs: JobRegistry,
         interval_s: float,
     ) -> None:
         self._reach, self._store = reach, store
         self._handoff, self._reaper = handoff, reaper
         self._files, self._giver = files, giver
-        self.job = Job("walk", self._walk, clock, interval_s)
-        self.job.status.bytes_per_s_max = RATE_BYTES_PER_S_MAX
+        self.job = jobs.add("walk", self._walk, interval_s, RATE_BYTES_PER_S_MAX)
 
     async def _walk(self, job: Job) -> None:
         """Go through all records once. Failures are noted, and left to the next walk."""

@@ -246,7 +246,7 @@ class RingSettled:
     def check(self, world: World, history: History) -> None:  # noqa: ARG002
         """Ask every node."""
         for name in world.names:
-            state = world.nodes[name].replication.ring_keeper.state
+            state = world.nodes[name].replication.consensus.state
             if state != world.ring_state or state.step is not Step.STABLE:
                 raise PromiseBroken(self.name, f"{name} is at version {state.version}, {state.step}")
 

@@ -46,7 +46,7 @@ def propose(world: World, name: str, state: RingState) -> "asyncio.Task[None]":
     """Have a node propose something, as part of its life."""
     node = world.nodes[name]
     assert node.life is not None
-    work = node.replication.ring_keeper.propose(state)
+    work = node.replication.consensus.propose(state)
     task = world.loop.create_task(work, context=node.life.context.copy())
     task.add_done_callback(lambda done: done.cancelled() or done.exception())
     return task
@@ -62,7 +62,7 @@ async def _ask(world: World, asked: RingChange, rng: random.Random) -> None:
     await asyncio.sleep(asked.at_s - world.loop.time())
     if not world.nodes[asked.node].is_running:
         return
-    state = world.nodes[asked.node].replication.ring_keeper.state
+    state = world.nodes[asked.node].replication.consensus.state
     try:
         following = state.cancelled() if asked.kind == "cancel" else moved(state, *_changes(asked, state, world, rng))
     except DynafsError as error:

@@ -11,7 +11,7 @@ from dynafs.causality import Context, Stamp
 from dynafs.causality.versions import join
 from dynafs.errors import DynafsError
 from dynafs.files import Record, Version
-from dynafs.membership import RingKeeper
+from dynafs.membership import RingRegister
 from dynafs.ports import Answer, Hint, Reference
 from dynafs.quorum import QuorumPolicy, QuorumWrite
 from dynafs.quorum.read import RepairPlan
@@ -19,13 +19,13 @@ from dynafs.replication.background import note_failure
 from dynafs.replication.chunks import ChunkBytes, _ChunkRace
 from dynafs.replication.collection import Collector
 from dynafs.replication.commit import Committer
+from dynafs.replication.fence import Fence
 from dynafs.replication.handoff import Handoff
 from dynafs.replication.hedging import Hedges
 from dynafs.replication.last_look import LastLook
 from dynafs.replication.listing import _Agreement
 from dynafs.replication.reaping import Reaper
 from dynafs.replication.records import RecordReader
-from dynafs.replication.refill import Refill
 from dynafs.replication.stamps import StampSource
 from dynafs.replication.standing import Upload, UploadFinder
 from dynafs.replication.writing import WriteRun
@@ -84,7 +84,7 @@ async def _believe_everybody(self: _ChunkRace, node: str) -> ChunkBytes:
     return answer.body
 
 
-def _claim_everything(self: Refill | RingKeeper, *_: object) -> None:
+def _claim_everything(self: Fence | RingRegister, *_: object) -> None:
     """Let a node with an empty disk swear that nothing ever was."""
 
 
@@ -215,10 +215,10 @@ def _forget_some_leaves(self: TreeWrites, row: bytes, change: int) -> None:
         _sum_up(self, row, change)
 
 
-_keep_ring = RingKeeper.__init__
+_keep_ring = RingRegister.__init__
 
 
-def _forget_votes(self: RingKeeper, *arguments: Any) -> None:
+def _forget_votes(self: RingRegister, *arguments: Any) -> None:
     """Start without what was promised and accepted before."""
     _keep_ring(self, *arguments)
     self._acceptor = Acceptor(self.state.version + 1)
@@ -243,9 +243,9 @@ PLANTS: dict[str, list[tuple[type, str, Callable[..., Any]]]] = {
     "stamp-not-raised": [(StampSource, "next", _stamp_from_the_clock)],
     "tombstone-not-raised": [(Committer, "read_to_replace", _delete_above_nothing)],
     "empty-disk-answers": [
-        (Refill, "check", _claim_everything),
-        (Refill, "check_all", _claim_everything),
-        (RingKeeper, "check_memory", _claim_everything),
+        (Fence, "check_held", _claim_everything),
+        (Fence, "check_all_held", _claim_everything),
+        (RingRegister, "check_memory", _claim_everything),
     ],
     "commit-repeated": [(Committer, "serve", _carry_out_again)],
     "collected-on-silence": [
@@ -263,7 +263,7 @@ PLANTS: dict[str, list[tuple[type, str, Callable[..., Any]]]] = {
     ],
     "tombstone-reaped-early": [(Reaper, "reap", _reap_at_once), (Reaper, "serve", _serve_at_once)],
     "source-removed-unsynced": [(ChunkTable, "_commit_chunks", _move_without_sync)],
-    "vote-forgotten": [(RingKeeper, "__init__", _forget_votes)],
+    "vote-forgotten": [(RingRegister, "__init__", _forget_votes)],
     "minority-decides": [(Proposal, "_is_majority", _take_less_than_half)],
     "leaf-not-updated": [(TreeWrites, "_xor", _forget_some_leaves)],
     "fallback-counted-for-strong": [(WriteRun, "_stand_in_for", _count_stand_ins)],

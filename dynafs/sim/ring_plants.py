@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from dynafs.membership import RingKeeper
+from dynafs.membership import RingConsensus, RingRegister
 from dynafs.replication.fence import Fence
 from dynafs.replication.pulling import Puller
 from dynafs.replication.rebalance import Rebalancer
@@ -34,11 +34,11 @@ async def _take_no_chunks(self: Puller, node: str, chunk_ids: Sequence[bytes]) -
     return []
 
 
-def _trust_the_disk(self: RingKeeper) -> None:
+def _trust_the_disk(self: RingRegister) -> None:
     """Serve and vote from an empty disk as if nothing had ever been promised."""
 
 
-async def _promise_nothing(self: RingKeeper, nodes: Sequence[str]) -> None:
+async def _promise_nothing(self: RingConsensus, nodes: Sequence[str]) -> None:
     """Take part again at once."""
 
 
@@ -49,5 +49,8 @@ RING_PLANTS: dict[str, list[tuple[type, str, Callable[..., Any]]]] = {
     "switched-before-pulled": [(Rebalancer, "_is_pulled", _believe_in_pulls)],
     "old-version-accepted": [(Fence, "check", _accept_any_version)],
     "chunks-not-pulled": [(Puller, "_take_chunks", _take_no_chunks)],
-    "empty-disk-votes": [(RingKeeper, "check_memory", _trust_the_disk), (RingKeeper, "remember", _promise_nothing)],
+    "empty-disk-votes": [
+        (RingRegister, "check_memory", _trust_the_disk),
+        (RingConsensus, "remember", _promise_nothing),
+    ],
 }

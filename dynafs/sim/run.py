@@ -261,5 +261,5 @@ async def _watch_limits(world: World) -> None:
     while True:
         check_limits(world)
         for name in world.running:
-            decisions.add(world.nodes[name].replication.ring_keeper.state)
+            decisions.add(world.nodes[name].replication.consensus.state)
         await asyncio.sleep(0.1)

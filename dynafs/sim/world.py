@@ -19,8 +19,8 @@ from dynafs.config import (
     TimeoutSettings,
 )
 from dynafs.errors import StoreError
-from dynafs.membership import RingMembership
-from dynafs.replication.cluster import Replication
+from dynafs.membership import DiskHistory, RingMembership, RingRegister, SelfStatus
+from dynafs.replication.cluster import Ground, Replication
 from dynafs.ring import Member, Ring, place
 from dynafs.ring.transition import RingState
 from dynafs.ring.view import RingView
@@ -102,11 +102,13 @@ class SimNode:
         self.store = LocalStore(self.disk, settings.storage, self.clock.wall_ms)
         others = [name for name in world.names if name != self.name]
         self.peers = SimPeers(life, world.network, others, settings.timeouts, settings.limits.peer_calls_max)
-        membership = RingMembership(self.name, lambda: self.replication.reach.view.zones, self.peers.is_up)
-        self.replication = Replication(
-            settings, world.founded, self.clock, self.store, f"g{self.generation}", self.peers, membership
-        )
-        self.peers.start(self.replication.replica.handle)
+        disk = DiskHistory(self.store, f"g{self.generation}")
+        register = RingRegister(RingState.first(world.founded), self.store, self.clock, disk)
+        membership = RingMembership(self.name, register, self.peers.is_up)
+        status = SelfStatus(self.clock.wall_ms())
+        ground = Ground(self.clock, self.store, self.peers, disk, register, membership, status)
+        self.replication = Replication(settings, ground)
+        self.peers.start(self.replication.dispatcher.handle)
         self.replication.start()
 
     def stop(self, *, is_dark: bool) -> None:
@@ -228,7 +230,7 @@ class World:
 
     def _is_ready(self, name: str, names: Sequence[str]) -> bool:
         node = self.nodes[name]
-        return node.replication.refill.is_complete and all(node.peers.is_up(one) for one in names if one != name)
+        return node.replication.disk.is_complete and all(node.peers.is_up(one) for one in names if one != name)
 
     def owners(self, key_hash: bytes) -> tuple[str, ...]:
         """Return the owners of a file's hash or a chunk's id."""
@@ -237,5 +239,5 @@ class World:
     @property
     def ring_state(self) -> RingState:
         """The newest state of the ring that a running node knows."""
-        known = [node.replication.ring_keeper.state for node in self.nodes.values() if node.is_running]
+        known = [node.replication.consensus.state for node in self.nodes.values() if node.is_running]
         return max(known, key=lambda state: state.version, default=RingState.first(self.founded))

@@ -125,7 +125,7 @@ async def test_owners_are_learned_again_when_the_ring_moved(five, session) -> No
     """A node that left names the owners; from then on they are asked."""
     async with DynafsClient(five.url("n1")) as client:
         await settled(client, five)
-        keeper = five.nodes["n1"].replication.ring_keeper
+        keeper = five.nodes["n1"].replication.consensus
         await keeper.propose(keeper.state.staging(Change("leave", "n5")))
         async with session.get(f"{five.url()}/v1/ring/plan") as response:
             plan = await response.json()

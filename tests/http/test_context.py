@@ -148,7 +148,7 @@ async def test_record_with_very_many_actors_stays_usable(cluster, session: Clien
     await make_bucket(session, cluster.url())
     for path in ("f1", "f2", "f3"):
         await asyncio.gather(
-            *(node.replication.replica.merge_record(FileName("both", path).key, bombed()) for node in
+            *(node.replication.record_service.merge_record(FileName("both", path).key, bombed()) for node in
               cluster.nodes.values())
         )  # fmt: skip
     for name, path in zip(cluster.names, ("f1", "f2", "f3"), strict=True):
@@ -169,17 +169,18 @@ async def test_record_with_very_many_actors_stays_usable(cluster, session: Clien
 
 async def test_context_travels_as_the_asker_can_read_it(cluster) -> None:
     """In the body for nodes that say so, when a head might be too small; else in the head, as before."""
-    replica = cluster.nodes["n1"].replication.replica
+    replication = cluster.nodes["n1"].replication
+    dispatcher, records = replication.dispatcher, replication.record_service
     small, large = FileName("both", "small").key, FileName("both", "large").key
     context = dict(decode_record(bombed()).context)
-    await replica.merge_record(large, bombed())
-    await replica.merge_record(small, encode_record(Record.of({"a": 1}, ())))
-    assert replica.handle("n2", ReadRecord(large, context=True), b"").message.context == context
-    answer = replica.handle("n2", ReadRecord(large, context=True, context_in_body=True), b"")
+    await records.merge_record(large, bombed())
+    await records.merge_record(small, encode_record(Record.of({"a": 1}, ())))
+    assert dispatcher.handle("n2", ReadRecord(large, context=True), b"").message.context == context
+    answer = dispatcher.handle("n2", ReadRecord(large, context=True, context_in_body=True), b"")
     assert answer.message.context == {}
     assert answer.message.context_in_body
     assert decode_context(answer.body) == context
-    answer = replica.handle("n2", ReadRecord(small, context=True, context_in_body=True), b"")
+    answer = dispatcher.handle("n2", ReadRecord(small, context=True, context_in_body=True), b"")
     assert (answer.message.context, answer.message.context_in_body, answer.body) == ({"a": 1}, False, b"")
 
 

@@ -215,7 +215,7 @@ def test_every_body_is_a_change_or_a_refusal_that_names_a_field(body: bytes) -> 
 )
 async def test_what_an_earlier_version_staged_can_be_cleared(cluster, session, bad: Change) -> None:
     """A state that was staged without checks answers with the way out, on every route and every node."""
-    await cluster.nodes["n1"].replication.ring_keeper.amend(
+    await cluster.nodes["n1"].replication.consensus.amend(
         lambda state: replace(state, version=state.version + 1, staged=(bad,))
     )
     for method, path, body in (

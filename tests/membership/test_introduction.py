@@ -9,7 +9,7 @@ from aiohttp import ClientSession
 
 from dynafs.config import TimeoutSettings
 from dynafs.errors import PeerError, PeerUnreachable, RemoteProtocolError
-from dynafs.membership.gossip import About, Gossip
+from dynafs.membership.gossip import About, Gossip, GossipObserver
 from dynafs.membership.introduction import checked_introduction
 from dynafs.node import Node, SystemClock
 from dynafs.peers.asking import ask_at
@@ -56,7 +56,7 @@ async def test_secret_address_and_one_seed_are_enough(cluster: LocalCluster, ses
     assert (node.settings.cluster.n, node.settings.cluster.w, node.settings.cluster.partitions) == (3, 2, 64)
     address = f"127.0.0.1:{cluster.peer_ports['n4']}"
     for name in ("n1", "n2", "n3"):
-        await until(lambda name=name: cluster.nodes[name].replication.waiting == {"n4": address})
+        await until(lambda name=name: cluster.nodes[name].replication.newcomers.waiting == {"n4": address})
     for number in range(12):
         async with session.put(cluster.file_url(f"demo/f{number}"), data=bytes(100_000)) as response:
             assert response.status == 201
@@ -79,7 +79,7 @@ async def test_node_that_nobody_answers_keeps_asking(make_cluster, session: Clie
     await asyncio.sleep(0)
     await cluster.launch("n1", "n2", "n3")
     await asyncio.wait_for(starting, 15)
-    await until(lambda: "n4" in cluster.nodes["n3"].replication.waiting)
+    await until(lambda: "n4" in cluster.nodes["n3"].replication.newcomers.waiting)
 
 
 async def test_node_of_which_nobody_heard_is_not_staged(cluster: LocalCluster, session: ClientSession) -> None:
@@ -93,7 +93,7 @@ async def test_reads_turn_away_from_who_is_doubted(cluster: LocalCluster, sessio
     """A node that says no more, or that is being drained, is asked last, though it can be called; then as before."""
     one = cluster.nodes["n1"]
     await until(lambda: set(one.gossip.kin) == {"n2", "n3"})
-    order = one.replication.membership.nearest_first
+    order = one.replication.reach.membership.nearest_first
     assert order(["n2", "n3"]) == ["n2", "n3"]
     async with session.post(f"{cluster.url('n3')}/v1/nodes/n2/drain") as response:
         assert response.status == 202
@@ -116,7 +116,7 @@ async def test_names_that_no_node_can_have_are_kept_out(cluster: LocalCluster, s
         address = f"127.0.0.1:{cluster.peer_ports['n1']}"
         with pytest.raises(PeerUnreachable, match="is no name of a node"):
             await ask_at(address, me, SECRET.encode(), AskIntroduction(), TimeoutSettings(), SystemClock())
-    stranger = Gossip("n\x1b9", "test", SECRET.encode(), About(port="7400"))
+    stranger = Gossip("n\x1b9", "test", SECRET.encode(), About(port="7400"), GossipObserver())
     await stranger.start("127.0.0.1", 0)
     try:
         assert await stranger.join("127.0.0.1", cluster.nodes["n1"].gossip.port)
@@ -129,7 +129,9 @@ async def test_names_that_no_node_can_have_are_kept_out(cluster: LocalCluster, s
 
 async def test_what_a_node_says_in_gossip_is_kept_to_its_form(cluster: LocalCluster, session: ClientSession) -> None:
     """No port, zone or version that it makes up reaches operators or a staged change."""
-    stranger = Gossip("n9", "test", SECRET.encode(), About(port="99999", zone="\x1b[2J", ring="9" * 30))
+    stranger = Gossip(
+        "n9", "test", SECRET.encode(), About(port="99999", zone="\x1b[2J", ring="9" * 30), GossipObserver()
+    )
     await stranger.start("127.0.0.1", 0)
     try:
         assert await stranger.join("127.0.0.1", cluster.nodes["n1"].gossip.port)

@@ -13,7 +13,7 @@ from dynafs.wire.ring_messages import AcceptRing, LearnRing, PrepareRing, ReadRi
 
 
 def keeper(cluster, name: str):
-    return cluster.nodes[name].replication.ring_keeper
+    return cluster.nodes[name].replication.consensus
 
 
 def heavier(state: RingState) -> RingState:

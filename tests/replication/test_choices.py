@@ -10,7 +10,7 @@ from dynafs.config import StorageSettings
 from dynafs.errors import PolicyRefused, StoreFull, TooManyActors
 from dynafs.quorum import QuorumPolicy
 from dynafs.replication.actors import ACTORS_MAX, ActorNames
-from dynafs.replication.job import Job
+from dynafs.replication.job import Job, JobStatus
 from dynafs.replication.latency import FORGOTTEN_S, PeerSpeeds
 from dynafs.replication.throttle import JUDGE_EVERY_S, QUIET_S, SHARE_MIN, Throttle
 from dynafs.sim.clock import SimClock
@@ -84,7 +84,7 @@ def test_job_hurried_while_it_runs_runs_again() -> None:
             starts.append(loop.time())
             await job.step(job.pace_s(100, 100))
 
-        job = Job("work", work, SimClock(loop.time, random.Random(1)), None)
+        job = Job(JobStatus("work"), work, SimClock(loop.time, random.Random(1)), None)
         job.start()
         await asyncio.sleep(50)
         assert starts == []
@@ -116,8 +116,7 @@ def test_job_tells_how_fast_it_moves_and_makes_room_for_clients() -> None:
             for _ in range(1000):
                 await job.step(job.pace_s(100, 1000))
 
-        job = Job("work", work, SimClock(loop.time, random.Random(1)), None)
-        job.throttle = throttle
+        job = Job(JobStatus("work"), work, SimClock(loop.time, random.Random(1)), None, throttle)
         job.start()
         clients = asyncio.create_task(ask())
         await asyncio.sleep(5)

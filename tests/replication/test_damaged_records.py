@@ -59,7 +59,7 @@ async def test_walk_and_reaping_pass_by_a_damaged_record(cluster, session: Clien
     node = cluster.nodes["n1"]
     key = FileName("demo", "f").key
     put_row(node, "records", key, b"rot")
-    assert not node.replication.replica.reaper._is_due(b"rot")
+    assert not node.replication.reaper._is_due(b"rot")
     job = node.replication.walker.job
     job.hurry()
     async with asyncio.timeout(20):

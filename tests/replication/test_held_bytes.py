@@ -9,7 +9,7 @@ from aiohttp import ClientError, ClientSession
 from dynafs.replication.budget import ByteBudget
 from dynafs.replication.giving import ChunkGiver, Lack
 from dynafs.replication.holding import Holding
-from dynafs.replication.job import Job
+from dynafs.replication.job import Job, JobStatus
 from dynafs.sim.clock import SimClock
 from dynafs.sim.loop import run_virtually
 
@@ -90,7 +90,7 @@ def test_job_holds_nothing_while_it_paces_itself_or_is_paused() -> None:
             for _ in range(3):
                 await giver.give(job, Lack("n2", bytes(32), bytes(16), b"b\0f"), 10)
 
-        job = Job("work", work, SimClock(asyncio.get_running_loop().time, random.Random(1)), None)
+        job = Job(JobStatus("work"), work, SimClock(asyncio.get_running_loop().time, random.Random(1)), None)
         job.limit(1)
         job.start()
         job.start_now()

@@ -8,7 +8,7 @@ import pytest
 
 from dynafs.errors import StoreFailed
 from dynafs.observe import metrics
-from dynafs.replication.job import Job
+from dynafs.replication.job import Job, JobStatus
 from dynafs.sim.clock import SimClock
 from dynafs.sim.loop import run_virtually
 
@@ -37,7 +37,7 @@ def run_job(script, interval_s: float | None = 100.0) -> Worker:
 
     async def main() -> None:
         clock = SimClock(asyncio.get_running_loop().time, random.Random(1))
-        job = Job("work", worker, clock, interval_s)
+        job = Job(JobStatus("work"), worker, clock, interval_s)
         job.start()
         await script(job, worker)
         await job.close()
@@ -245,7 +245,7 @@ def test_job_that_hurries_itself_and_fails_waits_nevertheless() -> None:
 
     async def main() -> None:
         clock = SimClock(asyncio.get_running_loop().time, random.Random(1))
-        job = Job("work", worker, clock, 3600)
+        job = Job(JobStatus("work"), worker, clock, 3600)
         job.start()
         job.hurry()
         await asyncio.sleep(100)

@@ -83,7 +83,7 @@ def bytes_of(write: Write, number: int) -> bytes:
 
 def serve_as_before(world: World, name: str) -> None:
     """Have a node serve peers as those do that have no rows without contents to leave out."""
-    handle = world.nodes[name].replication.replica.handle
+    handle = world.nodes[name].replication.dispatcher.handle
 
     def handle_as_before(peer, request, body):
         if isinstance(request, ReadRows):
@@ -146,12 +146,12 @@ def test_listing_of_replicas_that_differ_equals_the_model(case) -> None:
         world.start()
         await world.wait_connected()
         for node in world.nodes.values():
-            for job in node.replication.jobs.values():
+            for job in node.replication.jobs.by_name.values():
                 job.pause()
         for number, one in enumerate(done, 1):
             data, key = bytes_of(one, number), FileName("demo", one.path).key
             for node in one.nodes:
-                await world.nodes[f"n{node}"].replication.replica.merge_record(key, data, is_old=True)
+                await world.nodes[f"n{node}"].replication.record_service.merge_record(key, data, is_old=True)
         for node in old:
             serve_as_before(world, f"n{node}")
         for asked in questions:

@@ -63,7 +63,7 @@ async def test_node_joins_and_another_leaves_while_files_are_read_and_written(
             assert response.status == 201
     node = await grow(cluster)
     async with asyncio.timeout(10):
-        while list(cluster.nodes["n1"].replication.waiting) != ["n4"]:
+        while list(cluster.nodes["n1"].replication.newcomers.waiting) != ["n4"]:
             await asyncio.sleep(0.05)
     is_over = asyncio.Event()
 
@@ -129,10 +129,10 @@ async def test_what_cannot_be_committed_says_so(cluster, session: ClientSession)
 async def test_peers_that_go_by_another_ring_are_told(cluster) -> None:
     """An older version is refused where it counts; a newer one where it must be known."""
     reach = cluster.nodes["n1"].replication.reach
-    keeper = cluster.nodes["n1"].replication.ring_keeper
+    keeper = cluster.nodes["n1"].replication.consensus
     await keeper.amend(lambda state: state.cleared())
     async with asyncio.timeout(10):
-        while cluster.nodes["n2"].replication.ring_keeper.state.version != 2:
+        while cluster.nodes["n2"].replication.consensus.state.version != 2:
             await asyncio.sleep(0.05)
     for request, code in (
         (ReadRecord(b"b\0p", ring_version=1), "ring_outdated"),
@@ -146,7 +146,8 @@ async def test_peers_that_go_by_another_ring_are_told(cluster) -> None:
 
 async def test_fence_waits_for_what_was_accepted(cluster) -> None:
     """Before a node tells what it holds, everything is on the disk that it took by an older ring."""
-    fence = Fence(cluster.nodes["n1"].replication.ring_keeper)
+    replication = cluster.nodes["n1"].replication
+    fence = Fence("n1", replication.register, replication.disk)
     loop = asyncio.get_running_loop()
     stored = fence.store(loop.create_future())
     told = asyncio.create_task(fence.passed(1))
@@ -168,10 +169,10 @@ async def test_gateway_with_an_old_ring_learns_who_commits_now(make_cluster, ses
     path = next(one for one in paths if replication.reach.owners(file_hash(FileName("demo", one).key)) == ("n1",))
     async with session.put(cluster.file_url("demo/first", "n2"), data=b"the bucket is known now") as response:
         assert response.status == 201
-    before = replication.ring_keeper.state
+    before = replication.consensus.state
     await commit(session, cluster.url(), kind="leave", node="n1")
     await wait_over(session, cluster, 2)
-    replication.ring_keeper.state, replication.reach.view = before, RingView(before)
+    replication.register.view = RingView(before)
     async with session.put(cluster.file_url(f"demo/{path}", "n2"), data=b"contents") as response:
         assert response.status == 201, await response.text()
     assert replication.reach.view.version > before.version

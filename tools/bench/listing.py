@@ -75,7 +75,7 @@ async def bury(nodes: list[Node], bucket: str, count: int) -> None:
                 stamp = Stamp(hybrid_time(start_ms + number) + later, "bench")
                 data = encode_record(Record.of({}, [Version(stamp, kind, inline=None if later else b"contents")]))
                 key = FileName(bucket, f"d/{number % 10}/{number:06}").key
-                writes += [node.replication.replica.merge_record(key, data, is_old=True) for node in nodes]
+                writes += [node.replication.record_service.merge_record(key, data, is_old=True) for node in nodes]
             await asyncio.gather(*writes)
 
 

@@ -15,7 +15,7 @@ import uvloop
 
 from dynafs.config import Settings, load_settings, split_address
 from dynafs.errors import DynafsError, NotFound
-from dynafs.membership.gossip import About, Gossip
+from dynafs.membership.gossip import About, Gossip, GossipObserver
 from dynafs.node import SystemClock, ring_of
 from dynafs.peers import PeerListener, PeerPool
 from dynafs.ports import Answer
@@ -72,7 +72,7 @@ class QuietPeer:
         host, port = split_address(self._addresses[name])
         await self._listener.start(self._addresses[name])
         about = About(port=str(port), ring=str(self._version), epoch=str(self._epoch), wire=str(WIRE_VERSION))
-        self._gossip = Gossip(name, settings.cluster.id, secret, about)
+        self._gossip = Gossip(name, settings.cluster.id, secret, about, GossipObserver())
         await self._gossip.start(host, 0)
         others = {self._beside: self._addresses[self._beside]}
         self._pool = PeerPool(hello, secret, others, settings.timeouts, clock, settings.limits.peer_calls_max)

@@ -4,7 +4,7 @@ import asyncio
 import random
 
 from dynafs.errors import DynafsError, RingChanged
-from dynafs.membership import RingKeeper
+from dynafs.membership import RingConsensus
 from dynafs.ring import Member, place
 from dynafs.ring.transition import RingState, Step
 from dynafs.sim.operators import Decisions, propose
@@ -12,7 +12,7 @@ from dynafs.sim.options import WorldOptions
 from dynafs.sim.scenarios.stage import Stage, expect, scenario
 
 
-def _next_state(keeper: RingKeeper, rng: random.Random) -> RingState:
+def _next_state(keeper: RingConsensus, rng: random.Random) -> RingState:
     """Return something that may follow what a node knows."""
     state = keeper.state
     if state.step is Step.STABLE:
@@ -53,8 +53,8 @@ class _Operators:
         return error is None
 
 
-def _keeper(stage: Stage, name: str) -> RingKeeper:
-    return stage.world.nodes[name].replication.ring_keeper
+def _keeper(stage: Stage, name: str) -> RingConsensus:
+    return stage.world.nodes[name].replication.consensus
 
 
 def _break_something(stage: Stage, rng: random.Random) -> None:
@@ -102,7 +102,7 @@ async def minority_decides_nothing(stage: Stage) -> None:
     """Two of five nodes cannot change the ring; three can, and the two learn of it when they are back."""
     stage.world.partition(["n1", "n2"], ["n3", "n4", "n5"])
     rng = random.Random(stage.world.options.seed)  # noqa: S311
-    keepers = {name: stage.world.nodes[name].replication.ring_keeper for name in stage.world.names}
+    keepers = {name: stage.world.nodes[name].replication.consensus for name in stage.world.names}
     for name, can in (("n1", False), ("n4", True)):
         state = _next_state(keepers[name], rng)
         try:
@@ -130,7 +130,7 @@ async def voters_lose_their_power(stage: Stage) -> None:
     keeper = _keeper(stage, "n1")
     state = _next_state(keeper, rng)
     learned = asyncio.Event()
-    keeper.on_learned = lambda _: learned.set()
+    stage.world.nodes["n1"].replication.register.observe(lambda *_: learned.set())
     propose(stage.world, "n1", state)
     await learned.wait()
     decisions = Decisions()
@@ -156,7 +156,7 @@ async def voter_loses_its_disk(stage: Stage) -> None:
     keeper, learned = _keeper(stage, "n1"), asyncio.Event()
     stage.world.partition(["n1", "n2", "n3"], ["n4", "n5"])
     state = _next_state(keeper, rng)
-    keeper.on_learned = lambda _: learned.set()
+    stage.world.nodes["n1"].replication.register.observe(lambda *_: learned.set())
     propose(stage.world, "n1", state)
     await learned.wait()
     stage.world.cut_power("n1", "n2", "n3")

@@ -20,7 +20,7 @@ CHANGE_MAX_S = 120.0
 async def change(stage: Stage, *changes: Change) -> None:
     """Have a change decided through any node that can."""
     for name in stage.world.running:
-        keeper = stage.world.nodes[name].replication.ring_keeper
+        keeper = stage.world.nodes[name].replication.consensus
         try:
             await keeper.propose(moved(keeper.state, *changes))
         except DynafsError:
@@ -34,7 +34,7 @@ async def settled(stage: Stage, but: str = "") -> None:
     for _ in range(int(CHANGE_MAX_S)):
         await asyncio.sleep(1.0)
         names = [name for name in stage.world.running if name != but]
-        states = [stage.world.nodes[name].replication.ring_keeper.state for name in names]
+        states = [stage.world.nodes[name].replication.consensus.state for name in names]
         if all(state == states[0] and state.step is Step.STABLE for state in states):
             return
     told = [(state.version, str(state.step)) for state in states]
@@ -135,7 +135,7 @@ async def change_is_given_up(stage: Stage) -> None:
         expected[path] = f"v{number}"
         node = stage.world.names[number]
         expect(await stage.put(node, path, expected[path], [SMALL, LARGE][number % 2]), "a write is refused")
-    keeper = stage.world.nodes["n1"].replication.ring_keeper
+    keeper = stage.world.nodes["n1"].replication.consensus
     await keeper.propose(keeper.state.cancelled())
     resume_jobs(stage)
     await settled(stage)

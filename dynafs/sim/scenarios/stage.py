@@ -109,5 +109,5 @@ def stop_jobs(stage: Stage, *names: str) -> None:
 def resume_jobs(stage: Stage) -> None:
     """Have running nodes do all their background work again."""
     for node in stage.world.running:
-        for job in stage.world.nodes[node].replication.jobs.values():
+        for job in stage.world.nodes[node].replication.jobs.by_name.values():
             job.resume()
