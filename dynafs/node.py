@@ -17,19 +17,19 @@ from dynafs.config import Settings, joined, split_address
 from dynafs.errors import ConfigError, GossipFailed, StoreRefused
 from dynafs.http import HttpServer, take_descriptors
 from dynafs.membership import DiskHistory, Gossip, Introducer, RingMembership, RingRegister, SelfStatus
+from dynafs.membership.discovery import Founding, find_cluster
 from dynafs.membership.disk_history import STATE_FACT, first_state
 from dynafs.membership.gossip import About, GossipObserver
-from dynafs.membership.introduction import Founding, find_cluster
 from dynafs.membership.ring_register import STATE_FACT as RING_FACT
 from dynafs.observe.events import get_logger
 from dynafs.observe.supervision import on_loop_failure
 from dynafs.peers import PeerListener, PeerPool
 from dynafs.peers.asking import ask_at
 from dynafs.ports import Answer
-from dynafs.replication.cluster import Ground, Replication
 from dynafs.ring import Member, Ring, place
 from dynafs.ring.names import NODE_RULE, excerpt, is_node_name
 from dynafs.ring.transition import RingState
+from dynafs.services import Ground, Replication
 from dynafs.storage import open_store_in
 from dynafs.storage.directory import GENERATION_SIZE_BYTES, DataDirectory, name_in
 from dynafs.storage.stored import decode_stored

@@ -17,6 +17,6 @@ Tested by merge laws on random histories, and by a model in which every dominate
 
 from dynafs.causality.clock import HybridClock
 from dynafs.causality.stamp import Stamp
-from dynafs.causality.versions import Context, VersionSet
+from dynafs.causality.version_set import Context, VersionSet
 
 __all__ = ["Context", "HybridClock", "Stamp", "VersionSet"]

@@ -8,7 +8,7 @@ import msgspec
 from blake3 import blake3
 
 from dynafs.causality import Context, Stamp, VersionSet
-from dynafs.causality.versions import covers, join
+from dynafs.causality.version_set import covers, join
 from dynafs.files.manifest import Manifest
 
 #: Header fields of a PUT that belong to its file and come back with it. A version keeps them among its metadata under

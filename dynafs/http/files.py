@@ -5,6 +5,7 @@ import time
 import msgspec
 from aiohttp import web
 
+from dynafs.coordinator.upload import UploadPlan
 from dynafs.errors import NotFound, RequestInvalid
 from dynafs.files import FileName, Record, Version
 from dynafs.files.conditions import Validators, must_send, select_ranges
@@ -23,8 +24,7 @@ from dynafs.http.rendering import (
 )
 from dynafs.http.sending import Sender
 from dynafs.http.upload_headers import content_type_of, expected_digests, metadata_of
-from dynafs.replication.cluster import Replication
-from dynafs.replication.upload import UploadPlan
+from dynafs.services import Replication
 
 QUORUM_QUERY = ("r", "w", "consistency")
 #: One file cannot be larger: 1024 pages of 1024 chunks.

@@ -20,9 +20,9 @@ from dynafs.http.files import QUORUM_QUERY
 from dynafs.http.rendering import json_response, listed_file, not_modified_response, version_json
 from dynafs.http.sending import Outflow, whole
 from dynafs.quorum import QuorumPolicy
-from dynafs.replication.cluster import Replication
 from dynafs.ring import file_hash, partition_of
 from dynafs.ring.shares import fair_shares
+from dynafs.services import Replication
 
 POLICY_SIZE_BYTES_MAX = 4096
 POLICY_EXAMPLE = '{"r": 2, "w": 2}'

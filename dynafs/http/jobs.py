@@ -6,9 +6,9 @@ from aiohttp import web
 from dynafs.errors import NotFound, RequestInvalid
 from dynafs.http.asking import whole_number
 from dynafs.http.rendering import json_response
-from dynafs.replication.cluster import Replication
-from dynafs.replication.job import Job
+from dynafs.jobs.job import Job
 from dynafs.ring.names import BYTES_PER_S_MAX
+from dynafs.services import Replication
 
 ACTIONS = ("start", "pause", "resume", "limit")
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from aiohttp import web
 
+from dynafs.coordinator.upload import UploadPlan
 from dynafs.errors import DynafsError, NameInvalid, RequestInvalid
 from dynafs.files import FileName
 from dynafs.http.asking import CONTEXT_HEADER, body_of, context_of, decoded, query_of, quorum_of
@@ -15,8 +16,7 @@ from dynafs.http.form import FilePart, Form
 from dynafs.http.pace import Pace
 from dynafs.http.rendering import META_PREFIX, json_response, receipt_json
 from dynafs.http.upload_headers import FOREIGN_META_PREFIX, content_type_of, expected_digests, metadata_of
-from dynafs.replication.cluster import Replication
-from dynafs.replication.upload import UploadPlan
+from dynafs.services import Replication
 
 #: Headers that speak of one file, {lower case: name}. On the request of a form it would be unclear of which.
 _OF_ONE_FILE = {

@@ -7,8 +7,8 @@ from aiohttp import web
 from dynafs.errors import RequestInvalid
 from dynafs.http.asking import decoded, whole_number
 from dynafs.http.rendering import json_response
-from dynafs.replication.cluster import Replication
 from dynafs.ring.names import BYTES_PER_S_MAX
+from dynafs.services import Replication
 
 ACTIONS = ("drain", "resume", "restart")
 

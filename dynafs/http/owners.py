@@ -14,11 +14,11 @@ from blake3 import blake3
 from dynafs.config import is_loopback
 from dynafs.files import FileName
 from dynafs.http.rendering import json_response
-from dynafs.replication.cluster import Replication
-from dynafs.replication.survey import Told
+from dynafs.operations.node_status import Told
 from dynafs.ring import Ring, file_hash
 from dynafs.ring.names import is_address
 from dynafs.ring.view import RingView
+from dynafs.services import Replication
 
 OWNERS_HEADER = "X-Dynafs-Owners"
 #: How long the answers of all nodes serve further clients.

@@ -9,9 +9,9 @@ from urllib.parse import quote
 import msgspec
 from aiohttp import web
 
+from dynafs.coordinator.commit import Receipt
 from dynafs.files import FileName, Record, Version
 from dynafs.files.version import HEADER_FIELDS
-from dynafs.replication.commit import Receipt
 
 #: Stored files are strangers' bytes: a browser must not run them with the page's rights.
 CONTENT_SECURITY_POLICY = (

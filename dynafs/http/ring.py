@@ -12,13 +12,13 @@ from dynafs.http.asking import small_body
 from dynafs.http.bodies import json_body
 from dynafs.http.changes import parse_change
 from dynafs.http.rendering import json_response
-from dynafs.replication.cluster import Replication
-from dynafs.replication.survey import Told
+from dynafs.operations.node_status import Told
 from dynafs.ring.change import Change
 from dynafs.ring.history import Past
 from dynafs.ring.plan import Plan, copies_without, make_plan
 from dynafs.ring.transition import RingState, Step
 from dynafs.ring.view import RingView
+from dynafs.services import Replication
 
 CHANGE_SIZE_BYTES_MAX = 4096
 #: Partitions of one node that are named as still on their way.

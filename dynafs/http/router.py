@@ -18,7 +18,7 @@ from dynafs.http.owners import OwnerRoutes
 from dynafs.http.rendering import json_response
 from dynafs.http.ring import RingRoutes
 from dynafs.observe import metrics
-from dynafs.replication.cluster import Replication
+from dynafs.services import Replication
 
 _FILES, _METADATA, _CHUNKS, _BUCKETS, _LOCATE, _JOBS, _EXPLAIN = (
     "/v1/files/", "/v1/metadata/", "/v1/chunks/", "/v1/buckets/", "/v1/ring/locate/", "/v1/jobs",

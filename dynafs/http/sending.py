@@ -8,14 +8,14 @@ from typing import NamedTuple
 from aiohttp import web
 
 from dynafs.config import HttpSettings
+from dynafs.coordinator.download import Download
+from dynafs.coordinator.files import FileReader
 from dynafs.errors import DynafsError
 from dynafs.files import FileName, Version
 from dynafs.files.ranges import ByteRange
 from dynafs.http.pace import Pace
 from dynafs.http.rendering import part_headers
 from dynafs.observe.events import get_logger
-from dynafs.replication.download import Download
-from dynafs.replication.files import FileReader
 
 log = get_logger()
 

@@ -23,7 +23,7 @@ from dynafs.http.request import ClientRequest
 from dynafs.http.router import Router
 from dynafs.observe import metrics
 from dynafs.observe.events import get_logger
-from dynafs.replication.cluster import Replication
+from dynafs.services import Replication
 
 log = get_logger()
 

@@ -5,11 +5,11 @@ import binascii
 import re
 from collections.abc import Iterable
 
+from dynafs.coordinator.upload import ExpectedDigest
 from dynafs.errors import NotSupported, RequestInvalid
 from dynafs.files.version import HEADER_FIELDS
 from dynafs.http.fields import Headers, items_of
 from dynafs.http.rendering import META_PREFIX
-from dynafs.replication.upload import ExpectedDigest
 
 #: Of the names and values of metadata and header fields, all together.
 METADATA_SIZE_BYTES_MAX = 4096

@@ -10,10 +10,10 @@ ring is, members decide by majority (`ring_consensus`, `ring_register`); nothing
 """
 
 from dynafs.membership.calls import Calls
+from dynafs.membership.discovery import Introducer
 from dynafs.membership.disk_history import DiskHistory
 from dynafs.membership.gossip import Gossip
-from dynafs.membership.introduction import Introducer
-from dynafs.membership.ring import RingMembership
+from dynafs.membership.liveness import RingMembership
 from dynafs.membership.ring_consensus import RingConsensus
 from dynafs.membership.ring_register import RingRegister
 from dynafs.membership.self_status import SelfStatus

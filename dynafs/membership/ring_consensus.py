@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dynafs.errors import DynafsError, RingBehind, RingChanged, RingUndecided
 from dynafs.membership.ring_register import RingRegister
 from dynafs.ports import Answer, Clock
-from dynafs.ring.agreement import NO_BALLOT, Acceptor, Ballot, Proposal, next_ballot
+from dynafs.ring.paxos import NO_BALLOT, Acceptor, Ballot, Proposal, next_ballot
 from dynafs.ring.transition import RingState
 from dynafs.wire.ring import decode_ring_state, encode_ring_state
 from dynafs.wire.ring_messages import AcceptRing, LearnRing, PrepareRing, ReadRing, RingReply, RingRequest, RingVote

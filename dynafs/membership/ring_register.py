@@ -14,8 +14,8 @@ from dynafs.membership.disk_history import DiskHistory
 from dynafs.observe.events import get_logger
 from dynafs.peers.dispatcher import Dispatcher
 from dynafs.ports import Answer, Clock, Store
-from dynafs.ring.agreement import NO_BALLOT, Acceptor, Ballot
 from dynafs.ring.history import Past, extended
+from dynafs.ring.paxos import NO_BALLOT, Acceptor, Ballot
 from dynafs.ring.transition import RingState
 from dynafs.ring.view import RingView
 from dynafs.storage.stored import decode_stored

@@ -4,10 +4,10 @@ import math
 from collections.abc import Sequence
 from typing import ClassVar, Protocol
 
+from dynafs.coordinator import chunks, records
 from dynafs.files import FileName, Version
 from dynafs.files.name import common_prefix
 from dynafs.observe.supervision import name_of
-from dynafs.replication import chunks, records
 from dynafs.ring import file_hash
 from dynafs.ring.transition import Step
 from dynafs.sim.errors import PromiseBroken

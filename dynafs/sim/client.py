@@ -6,6 +6,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from itertools import cycle
 from typing import NamedTuple, TypeVar
 
+from dynafs.coordinator.commit import Receipt
+from dynafs.coordinator.upload import UploadPlan
 from dynafs.errors import (
     ClockSkewed,
     DynafsError,
@@ -20,9 +22,7 @@ from dynafs.errors import (
 from dynafs.files import FileName, Version
 from dynafs.http.asking import CONTEXT_HEADER, context_of
 from dynafs.quorum import QuorumPolicy
-from dynafs.replication.cluster import Replication
-from dynafs.replication.commit import Receipt
-from dynafs.replication.upload import UploadPlan
+from dynafs.services import Replication
 from dynafs.sim.errors import PromiseBroken
 from dynafs.sim.history import History, LooseWrite, SeenListing, contents_of
 from dynafs.sim.world import CHUNK_SIZE_BYTES, World

@@ -8,28 +8,28 @@ from typing import Any
 import msgspec
 
 from dynafs.causality import Context, Stamp
-from dynafs.causality.versions import join
+from dynafs.causality.version_set import join
+from dynafs.coordinator.chunks import ChunkBytes, _ChunkRace
+from dynafs.coordinator.commit import Committer
+from dynafs.coordinator.listing import _Agreement
+from dynafs.coordinator.quorum_write import WriteRun
+from dynafs.coordinator.records import RecordReader
 from dynafs.errors import DynafsError
 from dynafs.files import Record, Version
+from dynafs.healing.garbage_collection import Collector
+from dynafs.healing.handoff import Handoff
+from dynafs.healing.last_reference import LastLook
+from dynafs.healing.tombstones import Reaper
+from dynafs.healing.upload_lookup import Upload, UploadFinder
+from dynafs.jobs.tasks import note_failure
 from dynafs.membership import RingRegister
+from dynafs.membership.hedging import Hedges
 from dynafs.ports import Answer, Hint, Reference
 from dynafs.quorum import QuorumPolicy, QuorumWrite
 from dynafs.quorum.read import RepairPlan
-from dynafs.replication.background import note_failure
-from dynafs.replication.chunks import ChunkBytes, _ChunkRace
-from dynafs.replication.collection import Collector
-from dynafs.replication.commit import Committer
-from dynafs.replication.fence import Fence
-from dynafs.replication.handoff import Handoff
-from dynafs.replication.hedging import Hedges
-from dynafs.replication.last_look import LastLook
-from dynafs.replication.listing import _Agreement
-from dynafs.replication.reaping import Reaper
-from dynafs.replication.records import RecordReader
-from dynafs.replication.stamps import StampSource
-from dynafs.replication.standing import Upload, UploadFinder
-from dynafs.replication.writing import WriteRun
-from dynafs.ring.agreement import Acceptor, Proposal
+from dynafs.replica.fence import Fence
+from dynafs.replica.stamps import StampSource
+from dynafs.ring.paxos import Acceptor, Proposal
 from dynafs.ring.view import RingView
 from dynafs.sim.ring_plants import RING_PLANTS
 from dynafs.storage.chunk_batch import ChunkBatch, ChunkWrite, MoveChunk

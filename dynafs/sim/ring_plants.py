@@ -4,9 +4,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from dynafs.membership import RingConsensus, RingRegister
-from dynafs.replication.fence import Fence
-from dynafs.replication.pulling import Puller
-from dynafs.replication.rebalance import Rebalancer
+from dynafs.rebalance.partition_pull import Puller
+from dynafs.rebalance.rebalancer import Rebalancer
+from dynafs.replica.fence import Fence
 from dynafs.ring.view import RingView
 
 

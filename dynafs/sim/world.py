@@ -20,10 +20,10 @@ from dynafs.config import (
 )
 from dynafs.errors import StoreError
 from dynafs.membership import DiskHistory, RingMembership, RingRegister, SelfStatus
-from dynafs.replication.cluster import Ground, Replication
 from dynafs.ring import Member, Ring, place
 from dynafs.ring.transition import RingState
 from dynafs.ring.view import RingView
+from dynafs.services import Ground, Replication
 from dynafs.sim.clock import SimClock
 from dynafs.sim.disk import SimDisk
 from dynafs.sim.errors import SimulationStuck

@@ -9,10 +9,10 @@ import pytest
 from aiohttp import ClientSession
 
 from dynafs.causality import Stamp
+from dynafs.coordinator.commit import SIBLINGS_MAX
 from dynafs.files import FileName, Record, Version, VersionKind
 from dynafs.files.version import etag_of
-from dynafs.replication import actors
-from dynafs.replication.commit import SIBLINGS_MAX
+from dynafs.replica import actors
 from dynafs.ring import file_hash
 from dynafs.wire.messages import ReadRecord
 from dynafs.wire.records import decode_context, decode_record, encode_record

@@ -8,8 +8,8 @@ import re
 import pytest
 from aiohttp import ClientSession
 
+from dynafs.coordinator.upload import UploadPlan
 from dynafs.files import FileName
-from dynafs.replication.upload import UploadPlan
 
 MIB = 1 << 20
 OPEN, CLOSE = b"", b"Connection: close\r\n"

@@ -9,8 +9,8 @@ from aiohttp import ClientSession
 
 from dynafs.config import TimeoutSettings
 from dynafs.errors import PeerError, PeerUnreachable, RemoteProtocolError
+from dynafs.membership.discovery import checked_introduction
 from dynafs.membership.gossip import About, Gossip, GossipObserver
-from dynafs.membership.introduction import checked_introduction
 from dynafs.node import Node, SystemClock
 from dynafs.peers.asking import ask_at
 from dynafs.ports import Answer

@@ -6,9 +6,9 @@ import itertools
 import pytest
 import structlog
 
+from dynafs.jobs.tasks import Background
 from dynafs.observe import metrics
 from dynafs.observe.supervision import RESTART_S_MAX, on_loop_failure, reporting, supervised
-from dynafs.replication.background import Background
 from dynafs.sim.loop import run_virtually
 
 

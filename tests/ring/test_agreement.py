@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from dynafs.ring.agreement import NO_BALLOT, Acceptor, Ballot, Proposal, next_ballot
+from dynafs.ring.paxos import NO_BALLOT, Acceptor, Ballot, Proposal, next_ballot
 
 NODES = ("a", "b", "c", "d", "e")
 

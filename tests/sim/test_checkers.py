@@ -7,10 +7,10 @@ import pytest
 
 from dynafs.causality import Stamp
 from dynafs.files import Record, Version, VersionKind
-from dynafs.replication.anti_entropy import AntiEntropy
-from dynafs.replication.background import Background
-from dynafs.replication.scrub import Scrubber
-from dynafs.replication.survey import Surveyor
+from dynafs.healing.anti_entropy import AntiEntropy
+from dynafs.healing.scrub import Scrubber
+from dynafs.jobs.tasks import Background
+from dynafs.operations.node_status import Surveyor
 from dynafs.sim.checkers import (
     Converged,
     Linearizable,

@@ -85,12 +85,12 @@ def test_threads_and_sockets_are_refused() -> None:
 def test_product_code_that_reaches_for_the_real_world_is_named(leak: str) -> None:
     """The guard raises for dynafs code and for nobody else."""
     names = {"time": time, "random": random, "os": os, "threading": threading}
-    code = compile(leak, "dynafs/replication/planted.py", "eval")
+    code = compile(leak, "dynafs/coordinator/planted.py", "eval")
     with guard.sealed():
         time.monotonic()
         with pytest.raises(SimulationLeak, match=r"dynafs\.replication\.planted used"):
-            eval(code, {**names, "__name__": "dynafs.replication.planted"})
-    eval(code, {**names, "__name__": "dynafs.replication.planted"})
+            eval(code, {**names, "__name__": "dynafs.coordinator.planted"})
+    eval(code, {**names, "__name__": "dynafs.coordinator.planted"})
 
 
 def test_end_of_a_life_takes_its_tasks_along() -> None:

@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dynafs.causality import Stamp
-from dynafs.causality.versions import ENTRY_SIZE_BYTES
+from dynafs.causality.version_set import ENTRY_SIZE_BYTES
+from dynafs.coordinator.files import SEEN_SIZE_BYTES_MAX
 from dynafs.errors import (
     DynafsError,
     PeerRefused,
@@ -16,7 +17,6 @@ from dynafs.errors import (
 )
 from dynafs.files.manifest import PAGE_CHUNKS
 from dynafs.files.name import PATH_SIZE_BYTES_MAX
-from dynafs.replication.files import SEEN_SIZE_BYTES_MAX
 from dynafs.wire.error_reply import EVIDENCE_SIZE_BYTES_MAX, decode_error, encode_error
 from dynafs.wire.frames import HEAD_SIZE_BYTES_MAX, FrameDecoder, FrameKind, encode_frame
 from dynafs.wire.message import Message

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from dynafs.replication.hedging import BURST, EARNED_PER_S, SHARE
+from dynafs.membership.hedging import BURST, EARNED_PER_S, SHARE
 from dynafs.sim.client import Target
 from dynafs.sim.network import NetworkConditions
 from dynafs.sim.options import WorldOptions
