@@ -16,8 +16,8 @@ from dynafs.attach import Prompt
 from dynafs.config import Settings, joined, split_address
 from dynafs.errors import ConfigError, GossipFailed, StoreRefused
 from dynafs.http import HttpServer, take_descriptors
-from dynafs.membership import DiskHistory, Gossip, Introducer, RingMembership, RingRegister, SelfStatus
-from dynafs.membership.discovery import Founding, find_cluster
+from dynafs.membership import Discovery, DiskHistory, Gossip, Liveness, RingRegister, SelfStatus
+from dynafs.membership.discovery import ClusterParameters, find_cluster
 from dynafs.membership.disk_history import STATE_FACT, first_state
 from dynafs.membership.gossip import About, GossipObserver
 from dynafs.membership.ring_register import STATE_FACT as RING_FACT
@@ -149,7 +149,7 @@ class Node:
         node, cluster = self.settings.node, self.settings.cluster
         disk = DiskHistory(self.store, generation)
         register = RingRegister(RingState.first(self.ring), self.store, self.clock, disk)
-        membership = RingMembership(node.name, register, self.pool.is_up)
+        membership = Liveness(node.name, register, self.pool.is_up)
         _, port = split_address(self.settings.peer_listen)
         about = About(port=str(port), zone=node.zone, wire=str(self._wire_version))
         observer = GossipObserver(self.pool.hurry, self._on_gossip, membership.doubt)
@@ -162,12 +162,12 @@ class Node:
         if kept is None:
             log.info("node.seeking", seeds=self.settings.cluster.seeds)
             told, state = await find_cluster(self.settings.cluster.seeds, self._ask_at)
-            founding = Founding(told.n, told.r, told.w, told.partitions, told.ring_digest)
+            founding = ClusterParameters(told.n, told.r, told.w, told.partitions, told.ring_digest)
             if self.store.fact(RING_FACT) is None:
                 await self.store.put_fact(RING_FACT, state)
             await self.store.put_fact(FOUNDING_FACT, msgspec.msgpack.encode(founding))
         else:
-            founding = decode_stored("founding", msgspec.msgpack.Decoder(Founding).decode, kept)
+            founding = decode_stored("founding", msgspec.msgpack.Decoder(ClusterParameters).decode, kept)
         cluster = msgspec.structs.replace(
             self.settings.cluster, n=founding.n, r=founding.r, w=founding.w, partitions=founding.partitions
         )
@@ -184,7 +184,7 @@ class Node:
 
     async def _start_gossip(self) -> None:
         reach = self.replication.reach
-        self.introducer = Introducer(self.gossip, reach.ask, self.pool.host_of, lambda: reach.others, self._about)
+        self.introducer = Discovery(self.gossip, reach.ask, self.pool.host_of, lambda: reach.others, self._about)
         host, _ = split_address(self.settings.peer_listen)
         await self._listen_for_gossip(host)
 

@@ -7,37 +7,37 @@ from dynafs.admission.budget import ByteBudget
 from dynafs.causality import HybridClock
 from dynafs.config import Settings
 from dynafs.coordinator.buckets import Buckets
-from dynafs.coordinator.chunks import ChunkKeeper
+from dynafs.coordinator.chunks import ReplicatedChunks
 from dynafs.coordinator.commit import Committer
 from dynafs.coordinator.files import FileReader
-from dynafs.coordinator.listing import Lister
-from dynafs.coordinator.records import RecordReader
-from dynafs.coordinator.references import ReferenceSender
+from dynafs.coordinator.listing import ListingReader
+from dynafs.coordinator.records import ReplicatedRecords
+from dynafs.coordinator.references import ReferenceNotifier
 from dynafs.coordinator.upload import Uploader, UploadRoom, UploadRules
 from dynafs.healing.anti_entropy import AntiEntropy
 from dynafs.healing.compaction import Compactor
-from dynafs.healing.garbage_collection import Collector
+from dynafs.healing.garbage_collection import GarbageCollector
 from dynafs.healing.handoff import Handoff
-from dynafs.healing.record_walk import Walker
+from dynafs.healing.record_walk import RecordWalk
 from dynafs.healing.refill import Refill
 from dynafs.healing.scrub import Scrubber
-from dynafs.healing.tombstones import Reaper
-from dynafs.healing.transfer import ChunkGiver
+from dynafs.healing.tombstones import TombstoneReaper
+from dynafs.healing.transfer import ChunkSender
 from dynafs.jobs.job import JobRegistry
 from dynafs.jobs.throttle import Throttle
-from dynafs.membership import Calls, DiskHistory, Gossip, RingConsensus, RingMembership, RingRegister, SelfStatus
-from dynafs.membership.cluster import Reach
-from dynafs.membership.latency import LatencyTracker
+from dynafs.membership import Calls, DiskHistory, Gossip, Liveness, RingConsensus, RingRegister, SelfStatus
+from dynafs.membership.cluster import Cluster
+from dynafs.membership.latency import HedgeDelay
 from dynafs.membership.peer_watch import PeerWatch
 from dynafs.operations.census import Census
-from dynafs.operations.copies import Inspector
-from dynafs.operations.draining import Maintenance
+from dynafs.operations.copies import CopyInspector
 from dynafs.operations.explain import Explainer
+from dynafs.operations.maintenance import Maintenance
 from dynafs.operations.newcomers import Newcomers
-from dynafs.operations.node_status import Surveyor
+from dynafs.operations.node_status import StatusSurvey
 from dynafs.peers.dispatcher import Dispatcher
 from dynafs.ports import Clock, Peers, Store
-from dynafs.rebalance.partition_pull import Puller
+from dynafs.rebalance.partition_pull import PartitionPull
 from dynafs.rebalance.policy_survey import PolicySurvey
 from dynafs.rebalance.rebalancer import Rebalancer
 from dynafs.replica.chunks import ChunkService
@@ -45,9 +45,9 @@ from dynafs.replica.fence import Fence
 from dynafs.replica.hints import HintBook
 from dynafs.replica.records import RecordService
 from dynafs.replica.references import ReferenceService
-from dynafs.replica.rows import RowReader
+from dynafs.replica.rows import RowService
 from dynafs.replica.stamps import StampSource
-from dynafs.replica.trees import TreeKeeper
+from dynafs.replica.trees import TreeService
 from dynafs.ring import Ring
 from dynafs.ring.transition import RingState, Step
 from dynafs.wire.context_token import ContextTokens, token_key
@@ -61,7 +61,7 @@ class Ground(NamedTuple):
     peers: Peers
     disk: DiskHistory
     register: RingRegister
-    membership: RingMembership
+    membership: Liveness
     status: SelfStatus
     gossip: Gossip | None = None
 
@@ -93,7 +93,7 @@ class Replication:
         self.dispatcher = Dispatcher()
         calls = Calls(name, ground.peers, self.dispatcher.handle, settings.timeouts.request_s)
         self.consensus = RingConsensus(name, self.register, calls.ask, clock)
-        self.reach = Reach(calls, self.register, self.consensus, ground.membership)
+        self.reach = Cluster(calls, self.register, self.consensus, ground.membership)
         self.throttle = Throttle(clock.monotonic_s)
         self.jobs = JobRegistry(clock, self.throttle)
         self.fence = Fence(name, self.register, self.disk)
@@ -105,8 +105,8 @@ class Replication:
         settings, cluster, limits = self.settings, self.settings.cluster, self.settings.limits
         store, clock, wait_s = self._store, self._clock, self.settings.limits.admission_timeout_s
         hedge_min_s = settings.timeouts.hedge_min_ms / 1000
-        self.records = RecordReader(self.reach, LatencyTracker(hedge_min_s), self.throttle)
-        self.chunks = ChunkKeeper(self.reach, store, self.fence, LatencyTracker(hedge_min_s))
+        self.records = ReplicatedRecords(self.reach, HedgeDelay(hedge_min_s), self.throttle)
+        self.chunks = ReplicatedChunks(self.reach, store, self.fence, HedgeDelay(hedge_min_s))
         self.committer = Committer(self.reach, self.records, store, self.stamps, clock, self.throttle)
         self.context_tokens = ContextTokens(token_key(cluster.secret, cluster.id))
         self.buckets = Buckets(self.records, self.committer, cluster.n, settings.bucket_policy)
@@ -114,12 +114,12 @@ class Replication:
         self.sending = ByteBudget("upload send", limits.upload_send_bytes, wait_s)
         self.downloads = ByteBudget("download", limits.download_bytes, wait_s)
         self.files = FileReader(self.records, self.committer, self.chunks, self.downloads, limits.download_chunks_ahead)
-        self.references = ReferenceSender(self.reach, self.files)
+        self.references = ReferenceNotifier(self.reach, self.files)
         room = UploadRoom(store.check_room, self.seats, self.sending)
         renew_after_s = settings.healing.collection_grace_s / 2
         rules = UploadRules(cluster.inline_limit_bytes, limits.upload_chunks_in_flight, renew_after_s)
         self.uploader = Uploader(self.committer, self.chunks, self.references, clock, room, rules)
-        self.lister = Lister(self.reach, self.records, limits.listing_rows_max)
+        self.lister = ListingReader(self.reach, self.records, limits.listing_rows_max)
 
     def _compose_replica(self) -> None:
         """What answers peers."""
@@ -128,8 +128,8 @@ class Replication:
         self._hints = HintBook(self.reach, store, clock, healing.hints_size_bytes_max, status)
         self.record_service = RecordService(store, self.stamps, fence, self._hints, self.references.replaced)
         self.chunk_service = ChunkService(store, fence, self._hints)
-        self._rows = RowReader(store, fence, self.settings.limits.listing_rows_max)
-        self._trees = TreeKeeper(store, fence)
+        self._rows = RowService(store, fence, self.settings.limits.listing_rows_max)
+        self._trees = TreeService(store, fence)
         self._reference_service = ReferenceService(
             store, clock, fence, healing.reference_age_s,
             partial(self.jobs.hurry, "collection", healing.collection_grace_s / 10),
@@ -142,26 +142,26 @@ class Replication:
         """What goes on in the background."""
         healing, clock, store, jobs = self.settings.healing, self._clock, self._store, self.jobs
         self.handoff = Handoff(self.reach, store, self._hints, clock, jobs, healing)
-        self.reaper = Reaper(self.reach, store, clock, healing.tombstone_grace_s)
-        giver = ChunkGiver(self.reach, self.files, self.chunks)
+        self.reaper = TombstoneReaper(self.reach, store, clock, healing.tombstone_grace_s)
+        giver = ChunkSender(self.reach, self.files, self.chunks)
         self.anti_entropy = AntiEntropy(self.reach, store, self._merge, giver, clock, jobs, healing)
-        self.walker = Walker(
+        self.walker = RecordWalk(
             self.reach, store, self.handoff, self.reaper, self.files, giver, jobs, healing.walk_interval_s
         )
         self.scrubber = Scrubber(store, self.chunks, jobs, healing.scrub_period_s)
-        self.collector = Collector(self.reach, store, self.handoff, clock, jobs, healing)
+        self.collector = GarbageCollector(self.reach, store, self.handoff, clock, jobs, healing)
         self.compactor = Compactor(store, jobs, healing.compaction_interval_s)
 
     def _compose_operations(self) -> None:
         """What operators look at and order, and what follows a new ring."""
         store, clock, jobs = self._store, self._clock, self.jobs
-        self.inspector = Inspector(self.reach)
+        self.inspector = CopyInspector(self.reach)
         self.explainer = Explainer(self.reach, self.files, self.inspector)
         self.census = Census(self.reach, self.files, clock, jobs)
         policies = PolicySurvey(self.lister, self.buckets)
-        puller = Puller(jobs, self.reach, store, self._merge, self.chunks, self.files)
+        puller = PartitionPull(jobs, self.reach, store, self._merge, self.chunks, self.files)
         self.rebalancer = Rebalancer(self.reach, self.register, self.consensus, policies, puller, jobs)
-        self.surveyor = Surveyor(self.reach, store, clock, self.status, self.disk)
+        self.surveyor = StatusSurvey(self.reach, store, clock, self.status, self.disk)
         self.maintenance = Maintenance(
             self.reach, self.status, self.surveyor, policies, self._hints, self.inspector, jobs
         )

@@ -23,7 +23,7 @@ Tested: by examples, and by hypothesis with tiny budgets and many uploads in vir
 
 import asyncio
 
-from dynafs.admission.reservation import Client, Holding
+from dynafs.admission.reservation import Client, Reservation
 from dynafs.admission.sharing import Claim, is_safe
 from dynafs.errors import Overloaded
 from dynafs.observe import metrics
@@ -39,7 +39,7 @@ class ByteBudget:
         self._name, self._size_bytes, self._timeout_s = name, size_bytes, timeout_s
         self.held_bytes = 0
         self._gauge = metrics.bytes_in_flight.labels(name)
-        self._holdings: dict[Holding, None] = {}
+        self._holdings: dict[Reservation, None] = {}
         #: {address: what it holds}
         self._held_by: dict[str, int] = {}
         #: {what holders declared, rounded up to a power of two: how many holders}
@@ -49,17 +49,17 @@ class ByteBudget:
         self._growing_count = 0
         self._looked_s = 0.0
 
-    def open(self, whole_bytes: int, client: Client | None = None, *, may_cut: bool = True) -> Holding:
+    def open(self, whole_bytes: int, client: Client | None = None, *, may_cut: bool = True) -> Reservation:
         """Return an empty holding that will grow to at most `whole_bytes`, or to all of the budget.
 
         may_cut: whether the client is what the bytes wait for; one that is slow is cut when others need them.
         """
-        holding = Holding(self, client, may_cut=may_cut)
+        holding = Reservation(self, client, may_cut=may_cut)
         self._holdings[holding] = None
         holding.declare(whole_bytes)
         return holding
 
-    def try_take(self, size_bytes: int, client: Client | None = None) -> Holding | None:
+    def try_take(self, size_bytes: int, client: Client | None = None) -> Reservation | None:
         """Return a holding if it is free right now and nothing waits."""
         holding = self.open(size_bytes, client)
         if holding.try_grow(size_bytes):
@@ -69,7 +69,7 @@ class ByteBudget:
 
     async def take(
         self, size_bytes: int, client: Client | None = None, *, may_cut: bool = True, timeout_s: float | None = None
-    ) -> Holding:
+    ) -> Reservation:
         """Return a holding, waiting for it; raise Overloaded after the timeout (default: the budget's). Asking for more
         than all gets all."""
         holding = self.open(size_bytes, client, may_cut=may_cut)
@@ -81,20 +81,20 @@ class ByteBudget:
                 raise
         return holding
 
-    def is_wanted(self, holding: Holding) -> bool:
+    def is_wanted(self, holding: Reservation) -> bool:
         """Return whether an address that holds less than this holding's waits for room."""
         own_bytes = self._held_by.get(holding.address, 0) - holding.held_bytes
         return any(self._held_by.get(address, 0) < own_bytes for address in self._queues)
 
-    def grant_now(self, holding: Holding, size_bytes: int) -> bool:
-        """Give a holding more if nothing waits and the state stays safe. Callers use Holding.try_grow."""
+    def grant_now(self, holding: Reservation, size_bytes: int) -> bool:
+        """Give a holding more if nothing waits and the state stays safe. Callers use Reservation.try_grow."""
         if self._queues or not self._may_grow(holding, size_bytes):
             return False
         self._give(holding, size_bytes)
         return True
 
-    async def grant(self, holding: Holding, size_bytes: int, timeout_s: float) -> None:
-        """Give a holding more as soon as it is its turn, or raise Overloaded. Callers use Holding.grow."""
+    async def grant(self, holding: Reservation, size_bytes: int, timeout_s: float) -> None:
+        """Give a holding more as soon as it is its turn, or raise Overloaded. Callers use Reservation.grow."""
         waiter = _Waiter(holding, size_bytes)
         self._enqueue(waiter)
         try:
@@ -119,8 +119,8 @@ class ByteBudget:
             if not waiter.granted.done():
                 self._make_room(loop.time())
 
-    def take_back(self, holding: Holding, size_bytes: int) -> None:
-        """Take bytes back and serve those that wait. Callers use Holding.release."""
+    def take_back(self, holding: Reservation, size_bytes: int) -> None:
+        """Take bytes back and serve those that wait. Callers use Reservation.release."""
         self.held_bytes -= size_bytes
         holding.held_bytes -= size_bytes
         assert self.held_bytes >= 0
@@ -143,8 +143,8 @@ class ByteBudget:
             del self._declared[whole_bytes]
         return whole_bytes
 
-    def forget(self, holding: Holding) -> None:
-        """Drop an empty holding. Callers use Holding.release."""
+    def forget(self, holding: Reservation) -> None:
+        """Drop an empty holding. Callers use Reservation.release."""
         self._holdings.pop(holding, None)
 
     @property
@@ -157,7 +157,7 @@ class ByteBudget:
         """How long a beginner waits."""
         return self._timeout_s
 
-    def _may_grow(self, holding: Holding, size_bytes: int) -> bool:
+    def _may_grow(self, holding: Reservation, size_bytes: int) -> bool:
         free_bytes = self._size_bytes - self.held_bytes - size_bytes
         if free_bytes < 0 or holding.completes_with(size_bytes):
             return free_bytes >= 0
@@ -168,7 +168,7 @@ class ByteBudget:
             claims.append(Claim(holding.counts_as, holding.held_bytes + size_bytes))
         return is_safe(free_bytes, claims)
 
-    def _give(self, holding: Holding, size_bytes: int) -> None:
+    def _give(self, holding: Reservation, size_bytes: int) -> None:
         holding.on_given(size_bytes)
         self.held_bytes += size_bytes
         self._held_by[holding.address] = self._held_by.get(holding.address, 0) + size_bytes
@@ -235,6 +235,6 @@ class _Waiter:
 
     __slots__ = ("granted", "holding", "is_growing", "size_bytes")
 
-    def __init__(self, holding: Holding, size_bytes: int) -> None:
+    def __init__(self, holding: Reservation, size_bytes: int) -> None:
         self.holding, self.size_bytes, self.is_growing = holding, size_bytes, holding.held_bytes > 0
         self.granted: asyncio.Future[None] = asyncio.get_running_loop().create_future()

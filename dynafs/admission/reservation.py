@@ -48,15 +48,15 @@ class Pool(Protocol):
         """How long a beginner waits."""
         ...
 
-    def grant_now(self, holding: "Holding", size_bytes: int) -> bool:
+    def grant_now(self, holding: "Reservation", size_bytes: int) -> bool:
         """Give a holding more if nothing waits and the state stays safe."""
         ...
 
-    async def grant(self, holding: "Holding", size_bytes: int, timeout_s: float) -> None:
+    async def grant(self, holding: "Reservation", size_bytes: int, timeout_s: float) -> None:
         """Give a holding more as soon as it is its turn, or raise Overloaded."""
         ...
 
-    def take_back(self, holding: "Holding", size_bytes: int) -> None:
+    def take_back(self, holding: "Reservation", size_bytes: int) -> None:
         """Take bytes back and serve those that wait."""
         ...
 
@@ -64,16 +64,16 @@ class Pool(Protocol):
         """Note that a holder declared something, or does so no more; return what it counts as."""
         ...
 
-    def forget(self, holding: "Holding") -> None:
+    def forget(self, holding: "Reservation") -> None:
         """Drop a holding."""
         ...
 
-    def is_wanted(self, holding: "Holding") -> bool:
+    def is_wanted(self, holding: "Reservation") -> bool:
         """Return whether an address that holds less than this holding's waits for room."""
         ...
 
 
-class Holding:
+class Reservation:
     """Bytes taken from a budget for one client. Releasing twice is harmless."""
 
     __slots__ = ("_budget", "_client", "_is_cut", "_may_cut", "_waited_before_s", "_whole_bytes", "address",

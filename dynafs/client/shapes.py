@@ -131,7 +131,7 @@ class Hints(TypedDict):
     silent: dict[str, str]
 
 
-class Lack(TypedDict):
+class MissingCopy(TypedDict):
     """Something that misses copies."""
 
     path: str
@@ -150,7 +150,7 @@ class Census(TypedDict):
     files: Counts
     chunks: Counts
     deleted: Count
-    lacking: list[Lack]
+    lacking: list[MissingCopy]
     silent: dict[str, str]
     is_whole: bool
 

@@ -3,7 +3,7 @@
 Rule: this path may be taken while the ring is stable and the bucket strong. A read ends here when R >= W and R owners
 hold the same record, because W hold it then and there is nothing to repair; a write learns here what it must stand
 above when the first R owners reply. Whenever an owner is late, fails, or holds something else, there is no result, and
-the general read (`records.RecordReader`) goes on with the questions that were asked here.
+the general read (`records.ReplicatedRecords`) goes on with the questions that were asked here.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ from dynafs.causality.version_set import join
 from dynafs.errors import DynafsError, RemoteProtocolError
 from dynafs.files.version import Record
 from dynafs.jobs.tasks import note_failure
-from dynafs.membership.cluster import Reach
+from dynafs.membership.cluster import Cluster
 from dynafs.ports import Answer
 from dynafs.quorum import QuorumPolicy
 from dynafs.ring import file_hash
@@ -23,12 +23,12 @@ from dynafs.wire.messages import ReadRecord, RecordReply
 from dynafs.wire.records import decode_context, decode_record
 
 
-def may_agree(reach: Reach, policy: QuorumPolicy) -> bool:
+def may_agree(reach: Cluster, policy: QuorumPolicy) -> bool:
     """Return whether equal answers of R owners are all that a read takes."""
     return policy.r >= policy.w and is_plain(reach, policy)
 
 
-def is_plain(reach: Reach, policy: QuorumPolicy) -> bool:
+def is_plain(reach: Cluster, policy: QuorumPolicy) -> bool:
     """Return whether there is one set of owners, and only owners count."""
     return not policy.is_available and reach.view.is_stable
 
@@ -53,7 +53,7 @@ class FirstAnswers:
     __slots__ = ("_asked_s", "_come", "_decided", "_futures", "_key", "_late_s", "_left", "_nodes", "_reach", "_spare",
                  "_view", "is_late")  # fmt: skip
 
-    def __init__(self, reach: Reach, key: bytes, r: int, late_s: float) -> None:
+    def __init__(self, reach: Cluster, key: bytes, r: int, late_s: float) -> None:
         """late_s: after which an owner is late."""
         self._reach, self._key, self._late_s, self._left = reach, key, late_s, r
         self._view = view = reach.view

@@ -12,7 +12,7 @@ from functools import lru_cache
 import msgspec
 
 from dynafs.coordinator.commit import UNSTAMPED, Committer
-from dynafs.coordinator.records import RecordReader
+from dynafs.coordinator.records import ReplicatedRecords
 from dynafs.errors import BucketExists, NotFound, PolicyRefused, ReadQuorumLost
 from dynafs.files import BucketPolicy, FileName, Record, Version, VersionKind
 from dynafs.jobs.tasks import note_failure
@@ -41,7 +41,7 @@ def _overridden(
 class Buckets:
     """What this node knows of buckets."""
 
-    def __init__(self, records: RecordReader, committer: Committer, n: int, default: BucketPolicy) -> None:
+    def __init__(self, records: ReplicatedRecords, committer: Committer, n: int, default: BucketPolicy) -> None:
         self._records, self._committer, self._n, self.default = records, committer, n, default
         self._own = QuorumPolicy(n, default.r, default.w)
         self._known: OrderedDict[str, BucketPolicy] = OrderedDict()

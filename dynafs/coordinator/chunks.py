@@ -4,11 +4,11 @@ import asyncio
 from collections.abc import Callable
 from functools import partial
 
-from dynafs.coordinator.quorum_write import WriteRun, sloppy_run
+from dynafs.coordinator.quorum_write import QuorumWriter, sloppy_run
 from dynafs.errors import ChunkMismatch, ChunkUnavailable, DynafsError, WriteQuorumLost
-from dynafs.jobs.tasks import Background, note_failure
-from dynafs.membership.cluster import Reach, failure_code
-from dynafs.membership.latency import LatencyTracker
+from dynafs.jobs.tasks import BoundedTasks, note_failure
+from dynafs.membership.cluster import Cluster, failure_code
+from dynafs.membership.latency import HedgeDelay
 from dynafs.observe import metrics
 from dynafs.observe.events import get_logger
 from dynafs.ports import Answer, Store
@@ -41,12 +41,12 @@ class _Uses:
             self._on_settled()
 
 
-class ChunkKeeper:
+class ReplicatedChunks:
     """Writes and reads single chunks for the coordinator of a request."""
 
-    def __init__(self, reach: Reach, store: Store, fence: Fence, latency: LatencyTracker) -> None:
+    def __init__(self, reach: Cluster, store: Store, fence: Fence, latency: HedgeDelay) -> None:
         self._reach, self._store, self._fence, self._latency = reach, store, fence, latency
-        self.repairs = Background("repair of chunks", REPAIRS_MAX)
+        self.repairs = BoundedTasks("repair of chunks", REPAIRS_MAX)
 
     async def store(
         self,
@@ -85,12 +85,14 @@ class ChunkKeeper:
         policy: QuorumPolicy,
         view: RingView,
         on_settled: Callable[[], None],
-    ) -> WriteRun:
+    ) -> QuorumWriter:
         chunk_id = request.chunk_id
         if policy.is_available:
             return sloppy_run(self._reach, chunk_id, request, body, policy.w, on_settled)
         reach, fold = self._reach, QuorumWrite(policy.w, *view.writers(chunk_id))
-        run = WriteRun(reach, request, body, fold, fallbacks=partial(view.fallbacks, chunk_id), on_settled=on_settled)
+        run = QuorumWriter(
+            reach, request, body, fold, fallbacks=partial(view.fallbacks, chunk_id), on_settled=on_settled
+        )
         for node in fold.waiting:
             if node == reach.me:
                 run.follow(node, self._put_here(request, body))
@@ -152,7 +154,7 @@ class _ChunkRace:
     #: codes of an owner that answered but has no good copy
     LACKING = ("chunk_missing", "chunk_corrupt", "chunk_mismatch")
 
-    def __init__(self, reach: Reach, store: Store, chunk_id: bytes, hedge_s: float) -> None:
+    def __init__(self, reach: Cluster, store: Store, chunk_id: bytes, hedge_s: float) -> None:
         self._reach, self._store, self._chunk_id, self._hedge_s = reach, store, chunk_id, hedge_s
         # A fallback may have a copy as well, and any good copy is right.
         spare = [node for node in reach.fallbacks(chunk_id) if reach.is_up(node)]

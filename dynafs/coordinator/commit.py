@@ -11,7 +11,7 @@ import msgspec
 from dynafs.causality import Context, Stamp
 from dynafs.causality.version_set import join
 from dynafs.coordinator.quorum_write import sloppy_run, store_at
-from dynafs.coordinator.records import RecordReader
+from dynafs.coordinator.records import ReplicatedRecords
 from dynafs.errors import (
     DynafsError,
     Overloaded,
@@ -31,7 +31,7 @@ from dynafs.errors import (
 from dynafs.files.version import EMPTY, Record, Version
 from dynafs.jobs.tasks import note_failure
 from dynafs.jobs.throttle import Throttle
-from dynafs.membership.cluster import VIEWS_MAX, Reach, failure_code
+from dynafs.membership.cluster import VIEWS_MAX, Cluster, failure_code
 from dynafs.observe import metrics
 from dynafs.peers.dispatcher import Dispatcher
 from dynafs.ports import Answer, Clock, Store
@@ -70,8 +70,8 @@ class Committer:
 
     def __init__(
         self,
-        reach: Reach,
-        reader: RecordReader,
+        reach: Cluster,
+        reader: ReplicatedRecords,
         store: Store,
         stamps: StampSource,
         clock: Clock,

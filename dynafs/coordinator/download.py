@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from typing import NamedTuple, Protocol
 
-from dynafs.admission.reservation import Client, Holding
+from dynafs.admission.reservation import Client, Reservation
 from dynafs.coordinator.chunks import ChunkBytes
 from dynafs.files import FileName, Version
 from dynafs.files.manifest import PAGE_CHUNKS, Span, shared_spans
@@ -31,11 +31,11 @@ class ChunkSource(Protocol):
         """Return one verified chunk."""
         ...
 
-    async def take(self, size_bytes: int, client: Client | None = None, *, has_begun: bool = False) -> Holding:
+    async def take(self, size_bytes: int, client: Client | None = None, *, has_begun: bool = False) -> Reservation:
         """Wait for room to hold a chunk."""
         ...
 
-    def try_take(self, size_bytes: int, client: Client | None = None) -> Holding | None:
+    def try_take(self, size_bytes: int, client: Client | None = None) -> Reservation | None:
         """Return room to hold one more chunk, if it is free."""
         ...
 
@@ -51,7 +51,7 @@ class _Fetch(NamedTuple):
     #: (range number, span) of everything wanted of one chunk
     spans: list[tuple[int, Span]]
     body: "asyncio.Future[ChunkBytes]"
-    holding: Holding
+    holding: Reservation
 
     def drop(self) -> None:
         if not self.body.done():
@@ -142,7 +142,7 @@ class Download:
     def _waits_long(self) -> bool:
         return self._client is not None and self._client.waited_s() - self._waited_before_s >= SLOW_S
 
-    async def _keep_one(self, holding: Holding) -> None:
+    async def _keep_one(self, holding: Reservation) -> None:
         """Pass the place of the chunk just sent to the next one, so that a download once begun goes on, unless an
         address waits that holds less."""
         if self._next_spans is None or self._fetches:
@@ -154,7 +154,7 @@ class Download:
         holding.restart()
         await self._fetch_next(holding)
 
-    async def _fetch_next(self, holding: Holding) -> None:
+    async def _fetch_next(self, holding: Reservation) -> None:
         spans = self._next_spans
         assert spans is not None
         try:

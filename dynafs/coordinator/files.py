@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 
 from dynafs.admission.budget import ByteBudget
-from dynafs.admission.reservation import PATIENCE, Client, Holding
+from dynafs.admission.reservation import PATIENCE, Client, Reservation
 from dynafs.causality import Context
-from dynafs.coordinator.chunks import ChunkBytes, ChunkKeeper
+from dynafs.coordinator.chunks import ChunkBytes, ReplicatedChunks
 from dynafs.coordinator.commit import UNSTAMPED, Committer, Receipt
 from dynafs.coordinator.download import Download
-from dynafs.coordinator.records import RecordReader
+from dynafs.coordinator.records import ReplicatedRecords
 from dynafs.errors import NotFound
 from dynafs.files import FileName, Record, Version, VersionKind
 from dynafs.files.manifest import PAGE_CHUNKS, chunk_count, split_ids
@@ -23,9 +23,9 @@ class FileReader:
 
     def __init__(
         self,
-        records: RecordReader,
+        records: ReplicatedRecords,
         committer: Committer,
-        keeper: ChunkKeeper,
+        keeper: ReplicatedChunks,
         budget: ByteBudget,
         chunks_ahead: int,
     ) -> None:
@@ -90,12 +90,12 @@ class FileReader:
         body = self._keeper.read_now(chunk_id)
         return body if body is not None else await self._keeper.read(chunk_id, version.upload_id, name.key)
 
-    async def take(self, size_bytes: int, client: Client | None = None, *, has_begun: bool = False) -> Holding:
+    async def take(self, size_bytes: int, client: Client | None = None, *, has_begun: bool = False) -> Reservation:
         """Wait for room to hold a chunk. has_begun: for a request that has room already passed on; it waits longer."""
         timeout_s = self._budget.timeout_s * PATIENCE if has_begun else None
         return await self._budget.take(size_bytes, client, timeout_s=timeout_s)
 
-    def try_take(self, size_bytes: int, client: Client | None = None) -> Holding | None:
+    def try_take(self, size_bytes: int, client: Client | None = None) -> Reservation | None:
         """Return room to hold one more chunk, if it is free."""
         return self._budget.try_take(size_bytes, client)
 

@@ -20,12 +20,12 @@ from collections.abc import Mapping
 from functools import partial
 from typing import NamedTuple
 
-from dynafs.coordinator.records import RecordReader
+from dynafs.coordinator.records import ReplicatedRecords
 from dynafs.coordinator.row_pages import BEHIND, Page, PageSource
 from dynafs.files import FileName, Record, Version
 from dynafs.files.name import common_prefix
 from dynafs.files.version import EMPTY
-from dynafs.membership.cluster import Reach
+from dynafs.membership.cluster import Cluster
 from dynafs.quorum import QuorumPolicy, QuorumWrite, Verdict
 from dynafs.ring import file_hash
 from dynafs.ring.view import RingView
@@ -63,10 +63,10 @@ class _Candidate(NamedTuple):
     agreed: Version | None = None
 
 
-class Lister:
+class ListingReader:
     """Lists buckets and files."""
 
-    def __init__(self, reach: Reach, records: RecordReader, rows_max: int) -> None:
+    def __init__(self, reach: Cluster, records: ReplicatedRecords, rows_max: int) -> None:
         self._reach, self._records, self._rows_max = reach, records, rows_max
         self._source = PageSource(reach)
 

@@ -8,7 +8,7 @@ import msgspec
 
 from dynafs.errors import ChunkMismatch, ClockSkewed, PeerTimeout, RingOutdated
 from dynafs.jobs.tasks import note_failure
-from dynafs.membership.cluster import Reach, failure_code
+from dynafs.membership.cluster import Cluster, failure_code
 from dynafs.ports import Answer, Body
 from dynafs.quorum import QuorumWrite, Verdict
 from dynafs.wire.messages import StoreChunk, StoreRecord
@@ -19,7 +19,7 @@ BULK_SIZE_BYTES_MIN = 64 << 10
 NOT_HINTED = (ChunkMismatch.code, ClockSkewed.code, RingOutdated.code, "cancelled")
 
 
-class WriteRun:
+class QuorumWriter:
     """Drives one QuorumWrite: resolves `decided` at the verdict, calls `on_settled` after the last straggler.
 
     Each owner that fails is stood in for by a node of `fallbacks` that is up, which keeps the write and a hint for it.
@@ -28,7 +28,7 @@ class WriteRun:
 
     def __init__(
         self,
-        reach: Reach,
+        reach: Cluster,
         request: StoreRecord | StoreChunk,
         body: Body,
         fold: QuorumWrite,
@@ -132,7 +132,7 @@ def _lazily(nodes: Callable[[], Sequence[str]]) -> Iterator[str]:
 
 
 async def store_at(
-    reach: Reach,
+    reach: Cluster,
     request: StoreRecord,
     body: Body,
     fold: QuorumWrite,
@@ -140,20 +140,20 @@ async def store_at(
 ) -> QuorumWrite:
     """Send one record to all that a fold waits for and return it at its verdict, MET or LOST; stragglers go on in the
     background."""
-    run = WriteRun(reach, request, body, fold, fallbacks=fallbacks)
+    run = QuorumWriter(reach, request, body, fold, fallbacks=fallbacks)
     for node in fold.waiting:
         run.send(node)
     return await run.run()
 
 
 def sloppy_run(
-    reach: Reach,
+    reach: Cluster,
     place: bytes,
     request: StoreRecord | StoreChunk,
     body: Body,
     w: int,
     on_settled: Callable[[], None] | None = None,
-) -> WriteRun:
+) -> QuorumWriter:
     """Send one write to n nodes that are up, owners first; stand-ins count. Return what waits for W of them."""
     standing = reach.standing(place)
     chosen = [node for node, _ in standing]
@@ -161,7 +161,9 @@ def sloppy_run(
     def spare() -> list[str]:
         return [node for node in reach.fallbacks(place) if node not in chosen]
 
-    run = WriteRun(reach, request, body, QuorumWrite(w, chosen), fallbacks=spare, is_sloppy=True, on_settled=on_settled)
+    run = QuorumWriter(
+        reach, request, body, QuorumWrite(w, chosen), fallbacks=spare, is_sloppy=True, on_settled=on_settled
+    )
     for node, owner in standing:
         run.send(node, owner)
     return run

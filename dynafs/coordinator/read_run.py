@@ -5,7 +5,7 @@ from functools import partial
 
 from dynafs.coordinator.agreement import Asked, FirstAnswers, context_of
 from dynafs.errors import DynafsError, ReadQuorumLost
-from dynafs.membership.cluster import Reach, failure_code
+from dynafs.membership.cluster import Cluster, failure_code
 from dynafs.observe import metrics
 from dynafs.ports import Answer
 from dynafs.quorum import QuorumPolicy, QuorumRead, Verdict
@@ -20,7 +20,7 @@ class ReadRun:
 
     def __init__(
         self,
-        reach: Reach,
+        reach: Cluster,
         key: bytes,
         policy: QuorumPolicy,
         view: RingView,

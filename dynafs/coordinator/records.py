@@ -12,10 +12,10 @@ from dynafs.coordinator.quorum_write import store_at
 from dynafs.coordinator.read_run import ReadRun
 from dynafs.errors import DynafsError, ReadQuorumLost
 from dynafs.files.version import EMPTY, Record
-from dynafs.jobs.tasks import Background
+from dynafs.jobs.tasks import BoundedTasks
 from dynafs.jobs.throttle import Throttle
-from dynafs.membership.cluster import Reach, failure_code
-from dynafs.membership.latency import LatencyTracker
+from dynafs.membership.cluster import Cluster, failure_code
+from dynafs.membership.latency import HedgeDelay
 from dynafs.observe import metrics
 from dynafs.observe.events import get_logger
 from dynafs.quorum import QuorumPolicy, QuorumRead, QuorumWrite, Verdict
@@ -27,16 +27,16 @@ from dynafs.wire.records import decode_record, encode_record
 
 log = get_logger()
 
-#: Background repairs of records at once; a read that finds more to repair leaves it to the next one.
+#: BoundedTasks repairs of records at once; a read that finds more to repair leaves it to the next one.
 REPAIRS_MAX = 64
 
 
-class RecordReader:
+class ReplicatedRecords:
     """Strong reads of file records."""
 
-    def __init__(self, reach: Reach, latency: LatencyTracker, throttle: Throttle) -> None:
+    def __init__(self, reach: Cluster, latency: HedgeDelay, throttle: Throttle) -> None:
         self._reach, self._latency, self._throttle = reach, latency, throttle
-        self.repairs = Background("repair of records", REPAIRS_MAX)
+        self.repairs = BoundedTasks("repair of records", REPAIRS_MAX)
 
     async def read(self, key: bytes, policy: QuorumPolicy) -> Record:
         """Return the newest record R owners know of, held by W owners when this returns. Raises ReadQuorumLost.

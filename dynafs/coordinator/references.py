@@ -1,7 +1,7 @@
 """References: what says which chunks are still in use, and who is told when one no longer is.
 
 A chunk's owner keeps it as long as some upload refers to it. Whoever replaces or gives up an upload tells the owners of
-its chunks, so that they look soon; that is a hint and never a decision (`replication.collection` decides).
+its chunks, so that they look soon; that is a hint and never a decision (`healing.garbage_collection` decides).
 """
 
 import asyncio
@@ -13,8 +13,8 @@ from dynafs.coordinator.files import FileReader
 from dynafs.errors import DynafsError, WriteQuorumLost
 from dynafs.files import FileName, Version
 from dynafs.files.manifest import PAGE_CHUNKS, chunk_count
-from dynafs.jobs.tasks import Background
-from dynafs.membership.cluster import Reach, failure_code
+from dynafs.jobs.tasks import BoundedTasks
+from dynafs.membership.cluster import Cluster, failure_code
 from dynafs.observe.events import get_logger
 from dynafs.observe.supervision import reporting
 from dynafs.quorum import QuorumPolicy, QuorumWrite, Verdict
@@ -37,14 +37,14 @@ class _Release(NamedTuple):
     version: Version | None = None
 
 
-class ReferenceSender:
+class ReferenceNotifier:
     """Tells the owners of chunks what became of the uploads that use them."""
 
-    def __init__(self, reach: Reach, files: FileReader) -> None:
+    def __init__(self, reach: Cluster, files: FileReader) -> None:
         self._reach, self._files = reach, files
         self._waiting: deque[_Release] = deque()
         self._waiting_ids = 0
-        self.work = Background("release of references", 1)
+        self.work = BoundedTasks("release of references", 1)
 
     def replaced(self, key: bytes, versions: Iterable[Version]) -> None:
         """Versions of a file were replaced here. The first owner that is up passes that on."""
@@ -136,7 +136,7 @@ async def all_chunk_ids(files: FileReader, key: bytes, version: Version) -> Asyn
             yield await files.chunk_ids(name, version, start, start + PAGE_CHUNKS)
 
 
-def by_owner(reach: Reach, ids: Sequence[bytes]) -> Iterator[tuple[str, tuple[bytes, ...]]]:
+def by_owner(reach: Cluster, ids: Sequence[bytes]) -> Iterator[tuple[str, tuple[bytes, ...]]]:
     """Return (owner, some of the ids it owns), as many as one message takes."""
     return _by_node(reach.owners, ids)
 

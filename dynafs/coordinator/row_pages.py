@@ -10,7 +10,7 @@ from dynafs.errors import DynafsError, ReadQuorumLost, RemoteProtocolError
 from dynafs.files import Record
 from dynafs.files.name import common_prefix
 from dynafs.files.version import EMPTY
-from dynafs.membership.cluster import Reach, failure_code
+from dynafs.membership.cluster import Cluster, failure_code
 from dynafs.observe import metrics
 from dynafs.ring.view import RingView
 from dynafs.wire.listing_messages import ListRecords, ListReply, ReadRows, RowsReply
@@ -47,7 +47,7 @@ class Page(NamedTuple):
 class PageSource:
     """Asks nodes for rows."""
 
-    def __init__(self, reach: Reach) -> None:
+    def __init__(self, reach: Cluster) -> None:
         self._reach = reach
 
     async def pages(self, asked: ListRecords, r: int, view: RingView) -> tuple[list[Page], RingView]:

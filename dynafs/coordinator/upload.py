@@ -9,11 +9,11 @@ from blake3 import blake3
 
 from dynafs.admission.budget import ByteBudget
 from dynafs.admission.gathered import Gathered
-from dynafs.admission.reservation import Client, Holding
+from dynafs.admission.reservation import Client, Reservation
 from dynafs.causality import Context
-from dynafs.coordinator.chunks import ChunkBytes, ChunkKeeper
+from dynafs.coordinator.chunks import ChunkBytes, ReplicatedChunks
 from dynafs.coordinator.commit import UNSTAMPED, Committer, Receipt
-from dynafs.coordinator.references import ReferenceSender
+from dynafs.coordinator.references import ReferenceNotifier
 from dynafs.errors import BodyIncomplete, DigestMismatch, WriteQuorumLost
 from dynafs.files import FileName, Manifest, Version, VersionKind
 from dynafs.files.manifest import plan_pages
@@ -89,8 +89,8 @@ class Uploader:
     def __init__(
         self,
         committer: Committer,
-        keeper: ChunkKeeper,
-        references: ReferenceSender,
+        keeper: ReplicatedChunks,
+        references: ReferenceNotifier,
         clock: Clock,
         room: UploadRoom,
         rules: UploadRules,
@@ -156,7 +156,7 @@ def _is_not_written(error: BaseException) -> bool:
 class _ChunkCutter:
     """Cuts one body into chunks and keeps up to `chunks_in_flight` of them on their way."""
 
-    def __init__(self, uploader: Uploader, plan: UploadPlan, seat: Holding) -> None:
+    def __init__(self, uploader: Uploader, plan: UploadPlan, seat: Reservation) -> None:
         """seat: room for what is gathered of the next chunk."""
         self._uploader, self._plan, self._seat = uploader, plan, seat
         self._upload_id = uploader.clock.random_bytes(UPLOAD_ID_SIZE_BYTES)
@@ -170,7 +170,7 @@ class _ChunkCutter:
         #: chunks on their way, in the order of the file
         self._sends: dict[asyncio.Task[None], None] = {}
         #: what those of them hold that did not begin: a task that is cancelled before its first step does nothing
-        self._unbegun: set[Holding] = set()
+        self._unbegun: set[Reservation] = set()
         self._hashers = [(one, _new_hasher(one.algorithm)) for one in plan.expected]
 
     async def __aenter__(self) -> Self:
@@ -222,7 +222,7 @@ class _ChunkCutter:
         self._unbegun.add(holding)
         self._sends[asyncio.create_task(self._store(chunk_id, body, holding))] = None
 
-    async def _store(self, chunk_id: bytes, body: ChunkBytes, holding: Holding) -> None:
+    async def _store(self, chunk_id: bytes, body: ChunkBytes, holding: Reservation) -> None:
         keeper, policy = self._uploader.keeper, self._plan.policy
         self._unbegun.discard(holding)
         await keeper.store(chunk_id, self._upload_id, self._key, body, policy, on_settled=holding.release)

@@ -19,10 +19,10 @@ Tested in the simulator, where all owners must agree within bounded time after e
 from dynafs.config import HealingSettings
 from dynafs.errors import DynafsError
 from dynafs.healing.leaf_exchange import LeafExchange
-from dynafs.healing.transfer import RATE_BYTES_PER_S_MAX, ChunkGiver
+from dynafs.healing.transfer import RATE_BYTES_PER_S_MAX, ChunkSender
 from dynafs.healing.tree_comparison import TreeReader
 from dynafs.jobs.job import Job, JobRegistry
-from dynafs.membership.cluster import Merge, Reach
+from dynafs.membership.cluster import Cluster, Merge
 from dynafs.observe.events import get_logger
 from dynafs.ports import Clock, Store
 from dynafs.ring import BRANCH_LEAVES, LEAF_COUNT
@@ -40,10 +40,10 @@ class AntiEntropy:
 
     def __init__(
         self,
-        reach: Reach,
+        reach: Cluster,
         store: Store,
         merge: Merge,
-        giver: ChunkGiver,
+        giver: ChunkSender,
         clock: Clock,
         jobs: JobRegistry,
         settings: HealingSettings,

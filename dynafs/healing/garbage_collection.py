@@ -22,10 +22,10 @@ import asyncio
 from dynafs.config import HealingSettings
 from dynafs.errors import DynafsError
 from dynafs.healing.handoff import Handoff
-from dynafs.healing.last_reference import LastLook
-from dynafs.healing.upload_lookup import UploadFinder
+from dynafs.healing.last_reference import LastReferenceCheck
+from dynafs.healing.upload_lookup import UploadLookup
 from dynafs.jobs.job import Job, JobRegistry
-from dynafs.membership.cluster import Reach
+from dynafs.membership.cluster import Cluster
 from dynafs.observe import metrics
 from dynafs.observe.events import get_logger
 from dynafs.ports import Clock, Reference, Store
@@ -40,12 +40,12 @@ PAGE_REFERENCES = 512
 DEAD_MAX = 100_000
 
 
-class Collector:
+class GarbageCollector:
     """Drops references of one node that nothing stands behind."""
 
     def __init__(
         self,
-        reach: Reach,
+        reach: Cluster,
         store: Store,
         handoff: Handoff,
         clock: Clock,
@@ -56,8 +56,8 @@ class Collector:
         self._age_ms, self._grace_s = 1000 * settings.reference_age_s, settings.collection_grace_s
         self._jobs = jobs
         self.job = jobs.add("collection", self._collect, settings.collection_interval_s)
-        self._finder = UploadFinder(reach, self.job.note)
-        self._last_look = LastLook(reach, store, self._finder, self.job)
+        self._finder = UploadLookup(reach, self.job.note)
+        self._last_look = LastReferenceCheck(reach, store, self._finder, self.job)
         #: {reference: monotonic seconds when nothing was found to stand behind it}
         self._dead: dict[Reference, float] = {}
 

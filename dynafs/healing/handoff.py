@@ -19,7 +19,7 @@ from collections.abc import Iterable
 from dynafs.config import HealingSettings
 from dynafs.errors import ChunkMissing, DynafsError, PeerTimeout, PeerUnreachable
 from dynafs.jobs.job import Job, JobRegistry
-from dynafs.membership.cluster import Reach
+from dynafs.membership.cluster import Cluster
 from dynafs.observe import metrics
 from dynafs.observe.events import get_logger
 from dynafs.ports import Clock, Hint, Reference, Store
@@ -37,7 +37,7 @@ class Handoff:
     """Hands one node's hints over."""
 
     def __init__(
-        self, reach: Reach, store: Store, hints: HintBook, clock: Clock, jobs: JobRegistry, settings: HealingSettings
+        self, reach: Cluster, store: Store, hints: HintBook, clock: Clock, jobs: JobRegistry, settings: HealingSettings
     ) -> None:
         self._reach, self._store, self._hints, self._clock = reach, store, hints, clock
         self._age_ms = 1000 * settings.hint_age_s

@@ -11,9 +11,9 @@ from collections import Counter
 from collections.abc import Sequence
 
 from dynafs.errors import DynafsError
-from dynafs.healing.upload_lookup import UploadFinder
+from dynafs.healing.upload_lookup import UploadLookup
 from dynafs.jobs.job import Job
-from dynafs.membership.cluster import Reach
+from dynafs.membership.cluster import Cluster
 from dynafs.ports import Reference, Store
 from dynafs.replica.references import PAGE_CHUNKS, REFERENCES_MAX
 from dynafs.wire.messages import FindReferences, FoundReferences
@@ -22,10 +22,10 @@ from dynafs.wire.rows import reply_rows
 _ID_SIZE_BYTES = 32
 
 
-class LastLook:
+class LastReferenceCheck:
     """Looks once more at references that are about to be dropped."""
 
-    def __init__(self, reach: Reach, store: Store, finder: UploadFinder, job: Job) -> None:
+    def __init__(self, reach: Cluster, store: Store, finder: UploadLookup, job: Job) -> None:
         self._reach, self._store, self._finder, self._job = reach, store, finder, job
 
     async def droppable(self, dead: Sequence[Reference]) -> list[Reference]:
@@ -73,7 +73,7 @@ class LastLook:
         return await read_references(self._reach, node, chunk_ids)
 
 
-async def read_references(reach: Reach, node: str, chunk_ids: Sequence[bytes]) -> list[Reference]:
+async def read_references(reach: Cluster, node: str, chunk_ids: Sequence[bytes]) -> list[Reference]:
     """Return what refers to chunks, at most 64, at a node: up to 16 of each. Raises DynafsError."""
     answer = await reach.ask(node, FindReferences(b"".join(chunk_ids)))
     assert isinstance(answer.message, FoundReferences)

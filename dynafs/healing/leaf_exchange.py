@@ -5,11 +5,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from dynafs.errors import DynafsError
-from dynafs.healing.transfer import ChunkGiver, Lack
+from dynafs.healing.transfer import ChunkSender, MissingCopy
 from dynafs.healing.tree_comparison import Rows, TreeReader
-from dynafs.healing.upload_lookup import Upload, UploadFinder
+from dynafs.healing.upload_lookup import Upload, UploadLookup
 from dynafs.jobs.job import Job
-from dynafs.membership.cluster import Merge, Reach, take_over
+from dynafs.membership.cluster import Cluster, Merge, take_over
 from dynafs.observe import metrics
 from dynafs.ports import Reference, Store
 from dynafs.ring import BRANCH_LEAVES, file_hash
@@ -36,12 +36,12 @@ class LeafExchange:
     """Mends leaves on behalf of one node."""
 
     def __init__(
-        self, job: Job, reach: Reach, store: Store, trees: TreeReader, merge: Merge, giver: ChunkGiver
+        self, job: Job, reach: Cluster, store: Store, trees: TreeReader, merge: Merge, giver: ChunkSender
     ) -> None:
         """merge: makes a record of a peer part of what is held here."""
         self._job, self._reach, self._store, self._trees = job, reach, store, trees
         self._merge, self._giver = merge, giver
-        self._finder = UploadFinder(reach, job.note)
+        self._finder = UploadLookup(reach, job.note)
         self._records = asyncio.Semaphore(RECORDS_AT_ONCE)
         #: {upload: whether a version stands}
         self._fates: dict[Upload, bool] = {}
@@ -147,7 +147,7 @@ class LeafExchange:
     async def _give(self, chunk_id: bytes, lacking: Sequence[str], references: Sequence[Reference]) -> None:
         for node in lacking if references else ():
             first = references[0]
-            lack = Lack(node, chunk_id, first.upload_id, first.key)
+            lack = MissingCopy(node, chunk_id, first.upload_id, first.key)
             await self._giver.give(self._job, lack, self._store.chunk_size_bytes(chunk_id))
             for other in references[1:]:
                 await self._reach.ask(node, ConfirmReferences(chunk_id, other.upload_id, other.key))

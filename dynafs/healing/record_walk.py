@@ -21,10 +21,10 @@ from dynafs.coordinator.references import all_chunk_ids, by_owner
 from dynafs.errors import DynafsError
 from dynafs.files import Version
 from dynafs.healing.handoff import Handoff
-from dynafs.healing.tombstones import Reaper
-from dynafs.healing.transfer import RATE_BYTES_PER_S_MAX, ChunkGiver, Lack
+from dynafs.healing.tombstones import TombstoneReaper
+from dynafs.healing.transfer import RATE_BYTES_PER_S_MAX, ChunkSender, MissingCopy
 from dynafs.jobs.job import Job, JobRegistry
-from dynafs.membership.cluster import Reach
+from dynafs.membership.cluster import Cluster
 from dynafs.ports import Store
 from dynafs.ring import file_hash
 from dynafs.storage.stored import stored_record
@@ -34,17 +34,17 @@ from dynafs.wire.messages import ChunkStates, ConfirmReferences
 PAGE_RECORDS = 128
 
 
-class Walker:
+class RecordWalk:
     """Walks one node's records in the background."""
 
     def __init__(
         self,
-        reach: Reach,
+        reach: Cluster,
         store: Store,
         handoff: Handoff,
-        reaper: Reaper,
+        reaper: TombstoneReaper,
         files: FileReader,
-        giver: ChunkGiver,
+        giver: ChunkSender,
         jobs: JobRegistry,
         interval_s: float,
     ) -> None:
@@ -95,6 +95,6 @@ class Walker:
                 assert isinstance(answer.message, ChunkStates)
                 for chunk_id, state in zip(some, answer.message.states, strict=True):
                     if state != "present":
-                        lack = Lack(node, chunk_id, version.upload_id, key)
+                        lack = MissingCopy(node, chunk_id, version.upload_id, key)
                         size_bytes = version.manifest.chunk_size_bytes if version.manifest else 0
                         await self._giver.give(self.job, lack, size_bytes)

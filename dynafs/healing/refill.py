@@ -24,7 +24,7 @@ import msgspec
 
 from dynafs.errors import DynafsError
 from dynafs.membership import DiskHistory, RingConsensus
-from dynafs.membership.cluster import Merge, Reach, failure_code
+from dynafs.membership.cluster import Cluster, Merge, failure_code
 from dynafs.observe.events import get_logger
 from dynafs.observe.supervision import supervised
 from dynafs.peers.dispatcher import Dispatcher
@@ -48,7 +48,7 @@ DECIDED_DEADLINES = 3
 class Refill:
     """Pulls a new node's records from its peers, and serves peers that do so."""
 
-    def __init__(self, reach: Reach, store: Store, disk: DiskHistory, consensus: RingConsensus, merge: Merge) -> None:
+    def __init__(self, reach: Cluster, store: Store, disk: DiskHistory, consensus: RingConsensus, merge: Merge) -> None:
         """merge: makes one record part of what is held."""
         self._reach, self._store, self._disk, self._consensus, self._merge = reach, store, disk, consensus, merge
         if not reach.others:

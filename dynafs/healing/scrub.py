@@ -10,7 +10,7 @@ durable, so a restart does not begin again.
 Tested in the simulator: bits flip at random, and all copies must be good again before anything is read.
 """
 
-from dynafs.coordinator.chunks import ChunkKeeper
+from dynafs.coordinator.chunks import ReplicatedChunks
 from dynafs.errors import ChunkCorrupt, ChunkMissing, DynafsError
 from dynafs.jobs.job import Job, JobRegistry
 from dynafs.observe import metrics
@@ -33,7 +33,7 @@ POSITION_EVERY_BYTES = 256 << 20
 class Scrubber:
     """Scrubs one node's chunks."""
 
-    def __init__(self, store: Store, keeper: ChunkKeeper, jobs: JobRegistry, period_s: float) -> None:
+    def __init__(self, store: Store, keeper: ReplicatedChunks, jobs: JobRegistry, period_s: float) -> None:
         self._store, self._keeper, self._period_s = store, keeper, period_s
         self.job = jobs.add("scrub", self._scrub, period_s / 100, RATE_BYTES_PER_S_MIN)
 

@@ -19,7 +19,7 @@ from collections.abc import Sequence
 import msgspec
 
 from dynafs.errors import DynafsError, StoreCorrupt
-from dynafs.membership.cluster import Reach
+from dynafs.membership.cluster import Cluster
 from dynafs.observe import metrics
 from dynafs.observe.events import get_logger
 from dynafs.peers.dispatcher import Dispatcher
@@ -34,10 +34,10 @@ from dynafs.wire.rows import checked_rows
 log = get_logger()
 
 
-class Reaper:
+class TombstoneReaper:
     """Proposes and carries out the reaping of tombstones on one node."""
 
-    def __init__(self, reach: Reach, store: Store, clock: Clock, grace_s: float) -> None:
+    def __init__(self, reach: Cluster, store: Store, clock: Clock, grace_s: float) -> None:
         self._reach, self._store, self._clock, self._grace_ms = reach, store, clock, 1000 * grace_s
 
     def register(self, dispatcher: Dispatcher) -> None:

@@ -2,10 +2,10 @@
 
 from typing import NamedTuple
 
-from dynafs.coordinator.chunks import ChunkKeeper
+from dynafs.coordinator.chunks import ReplicatedChunks
 from dynafs.coordinator.files import FileReader
 from dynafs.jobs.job import Job
-from dynafs.membership.cluster import Reach
+from dynafs.membership.cluster import Cluster
 from dynafs.observe import metrics
 from dynafs.observe.events import get_logger
 from dynafs.wire.messages import StoreChunk
@@ -16,7 +16,7 @@ log = get_logger()
 RATE_BYTES_PER_S_MAX = 64 << 20
 
 
-class Lack(NamedTuple):
+class MissingCopy(NamedTuple):
     """An owner has no good copy of a chunk that an upload of the file under `key` uses."""
 
     node: str
@@ -25,13 +25,13 @@ class Lack(NamedTuple):
     key: bytes
 
 
-class ChunkGiver:
+class ChunkSender:
     """Gives chunks to other nodes, one at a time, within the budget of downloads and a job's pace."""
 
-    def __init__(self, reach: Reach, files: FileReader, keeper: ChunkKeeper) -> None:
+    def __init__(self, reach: Cluster, files: FileReader, keeper: ReplicatedChunks) -> None:
         self._reach, self._files, self._keeper = reach, files, keeper
 
-    async def give(self, job: Job, lack: Lack, size_bytes: int) -> None:
+    async def give(self, job: Job, lack: MissingCopy, size_bytes: int) -> None:
         """Give one chunk of about this size, verified. Raises DynafsError when it cannot be had or is not taken."""
         # First, since it takes as long as the job is paused: what clients wait for is not held meanwhile.
         await job.step(job.pace_s(size_bytes, RATE_BYTES_PER_S_MAX))

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from dynafs.jobs.job import Job
-from dynafs.membership.cluster import Reach
+from dynafs.membership.cluster import Cluster
 from dynafs.ports import Store
 from dynafs.ring import BRANCH_LEAVES, file_hash, leaf_of, leaves_per_partition
 from dynafs.wire.messages import CompareTrees, Differing, LeafRows, ReadLeaves
@@ -23,7 +23,7 @@ def place_of(kind: str, item: bytes) -> bytes:
 class TreeReader:
     """Compares this node's trees with those of others, on behalf of a job."""
 
-    def __init__(self, job: Job, reach: Reach, store: Store) -> None:
+    def __init__(self, job: Job, reach: Cluster, store: Store) -> None:
         self._job, self._reach, self._store = job, reach, store
 
     async def differing(self, kind: str, node: str, partitions: Sequence[int], *, ring_version: int = 0) -> list[int]:

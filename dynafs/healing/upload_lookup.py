@@ -7,7 +7,7 @@ from typing import NamedTuple
 import msgspec
 
 from dynafs.errors import DynafsError
-from dynafs.membership.cluster import Reach
+from dynafs.membership.cluster import Cluster
 from dynafs.ring import file_hash
 from dynafs.wire.messages import FindUploads, Standing
 from dynafs.wire.rows import ROWS_MAX
@@ -25,10 +25,10 @@ class Found(NamedTuple):
     unsure: set[Upload]
 
 
-class UploadFinder:
+class UploadLookup:
     """Asks other nodes, and this one, for uploads, on behalf of a job."""
 
-    def __init__(self, reach: Reach, note: Callable[[DynafsError], None]) -> None:
+    def __init__(self, reach: Cluster, note: Callable[[DynafsError], None]) -> None:
         """note: told why a node has not answered."""
         self._reach, self._note = reach, note
 

@@ -14,7 +14,7 @@ from blake3 import blake3
 from dynafs.config import is_loopback
 from dynafs.files import FileName
 from dynafs.http.rendering import json_response
-from dynafs.operations.node_status import Told
+from dynafs.operations.node_status import NodeReport
 from dynafs.ring import Ring, file_hash
 from dynafs.ring.names import is_address
 from dynafs.ring.view import RingView
@@ -58,7 +58,7 @@ class OwnerRoutes:
 
     def __init__(self, replication: Replication) -> None:
         self._replication = replication
-        self._survey: asyncio.Task[dict[str, Told]] | None = None
+        self._survey: asyncio.Task[dict[str, NodeReport]] | None = None
         self._surveyed_s = 0.0
         #: the ring that was described last, and the JSON of its owners
         self._described: tuple[Ring, msgspec.Raw] | None = None
@@ -79,8 +79,8 @@ class OwnerRoutes:
             "owners": self._owners(view.reading_ring),
         })  # fmt: skip
 
-    def _row(self, node: str, view: RingView, told: dict[str, Told], *, is_near: bool) -> dict[str, object]:
-        said = told.get(node, Told(problem="not_asked"))
+    def _row(self, node: str, view: RingView, told: dict[str, NodeReport], *, is_near: bool) -> dict[str, object]:
+        said = told.get(node, NodeReport(problem="not_asked"))
         peers = "" if node == self._replication.reach.me else self._replication.addresses.get(node, "")
         http = said.http if is_for_client(said.http, peers, is_near=is_near) else ""
         return {
@@ -95,7 +95,7 @@ class OwnerRoutes:
             self._described = ring, msgspec.Raw(msgspec.json.encode(rows))
         return self._described[1]
 
-    async def _told(self) -> dict[str, Told]:
+    async def _told(self) -> dict[str, NodeReport]:
         """Return what all nodes say of themselves; clients that ask at about the same time share one survey."""
         loop = asyncio.get_running_loop()
         if self._survey is None or (self._survey.done() and loop.time() > self._surveyed_s + SURVEY_KEPT_S):
@@ -103,7 +103,7 @@ class OwnerRoutes:
             self._survey.add_done_callback(self._on_surveyed)
         return await asyncio.shield(self._survey)
 
-    def _on_surveyed(self, survey: "asyncio.Task[dict[str, Told]]") -> None:
+    def _on_surveyed(self, survey: "asyncio.Task[dict[str, NodeReport]]") -> None:
         self._surveyed_s = survey.get_loop().time()
         if survey.cancelled() or survey.exception() is not None:
             self._survey = None

@@ -12,7 +12,7 @@ from dynafs.http.asking import small_body
 from dynafs.http.bodies import json_body
 from dynafs.http.changes import parse_change
 from dynafs.http.rendering import json_response
-from dynafs.operations.node_status import Told
+from dynafs.operations.node_status import NodeReport
 from dynafs.ring.change import Change
 from dynafs.ring.history import Past
 from dynafs.ring.plan import Plan, copies_without, make_plan
@@ -176,7 +176,7 @@ async def _plan_of(state: RingState) -> Plan:
     return await asyncio.to_thread(make_plan, state.newest, state.staged, state.epoch_max + 1)
 
 
-def _status_rows(view: RingView, told: dict[str, Told]) -> list[dict[str, object]]:
+def _status_rows(view: RingView, told: dict[str, NodeReport]) -> list[dict[str, object]]:
     """Return a row for every node. state: U or D for up or down; N normal, J joining, L leaving, M while it stays in a
     ring that moves."""
     before = {member.node: member for member in view.state.ring.members}
@@ -199,7 +199,7 @@ def _status_rows(view: RingView, told: dict[str, Told]) -> list[dict[str, object
     return rows
 
 
-def _problems(replication: Replication, told: dict[str, Told], hints: int) -> list[str]:
+def _problems(replication: Replication, told: dict[str, NodeReport], hints: int) -> list[str]:
     """Return what keeps the ring from being healthy, each with what it comes to."""
     view, found = replication.reach.view, list[str]()
     if not replication.has_quorum():

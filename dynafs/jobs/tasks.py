@@ -8,7 +8,7 @@ from dynafs.errors import DynafsError
 from dynafs.observe.supervision import report_failure
 
 
-class Background:
+class BoundedTasks:
     """A handful of tasks at once; what is more than that is left to whoever notices next."""
 
     def __init__(self, name: str, tasks_max: int) -> None:

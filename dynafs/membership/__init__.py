@@ -10,14 +10,21 @@ ring is, members decide by majority (`ring_consensus`, `ring_register`); nothing
 """
 
 from dynafs.membership.calls import Calls
-from dynafs.membership.discovery import Introducer
+from dynafs.membership.discovery import Discovery
 from dynafs.membership.disk_history import DiskHistory
 from dynafs.membership.gossip import Gossip
-from dynafs.membership.liveness import RingMembership
+from dynafs.membership.liveness import Liveness
 from dynafs.membership.ring_consensus import RingConsensus
 from dynafs.membership.ring_register import RingRegister
 from dynafs.membership.self_status import SelfStatus
 
 __all__ = [
-    "Calls", "DiskHistory", "Gossip", "Introducer", "RingConsensus", "RingMembership", "RingRegister", "SelfStatus",
+    "Calls",
+    "Discovery",
+    "DiskHistory",
+    "Gossip",
+    "Liveness",
+    "RingConsensus",
+    "RingRegister",
+    "SelfStatus",
 ]  # fmt: skip

@@ -8,7 +8,7 @@ from dynafs.errors import DynafsError, PeerRefused, QuorumError, RingOutdated
 from dynafs.membership import Calls, RingConsensus, RingRegister
 from dynafs.membership.deadlines import Deadlines
 from dynafs.membership.hedging import Hedges
-from dynafs.membership.latency import PeerSpeeds
+from dynafs.membership.latency import PeerLatency
 from dynafs.ports import Membership
 from dynafs.ring import Ring
 from dynafs.ring.view import RingView
@@ -27,7 +27,7 @@ VIEWS_MAX = 4
 Merge = Callable[[bytes, bytes], "asyncio.Future[None]"]
 
 
-class Reach:
+class Cluster:
     """The nodes as one coordinator sees them."""
 
     def __init__(self, calls: Calls, register: RingRegister, consensus: RingConsensus, membership: Membership) -> None:
@@ -38,7 +38,7 @@ class Reach:
         self.loop = asyncio.get_running_loop()
         self.deadlines = Deadlines(self.loop, calls.timeout_s)
         self.hedges = Hedges(self.loop)
-        self.speeds = PeerSpeeds(self.loop.time)
+        self.speeds = PeerLatency(self.loop.time)
         #: {nodes: (until when the order is believed, the order)}
         self._orders: dict[tuple[str, ...], tuple[float, tuple[str, ...]]] = {}
 
@@ -125,7 +125,7 @@ class Reach:
         return [(node, "") for node in owners if node not in down] + list(zip(spare, down, strict=False))
 
 
-async def take_over(reach: Reach, merge: Merge, node: str, key: bytes) -> None:
+async def take_over(reach: Cluster, merge: Merge, node: str, key: bytes) -> None:
     """Make a record of another node part of what is held here, if it still has one. Raises DynafsError."""
     answer = await reach.ask(node, ReadRecord(key, whole=True))
     assert isinstance(answer.message, RecordReply)

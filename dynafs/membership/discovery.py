@@ -32,7 +32,7 @@ SEEDS_S = 30.0
 AskAt = Callable[[str], Awaitable[tuple[Answer, str]]]
 
 
-class Founding(msgspec.Struct, frozen=True):
+class ClusterParameters(msgspec.Struct, frozen=True):
     """What a cluster was founded with, as a later node learned it; kept beside its data."""
 
     n: int
@@ -83,7 +83,7 @@ def checked_introduction(answer: Answer) -> Introduction:
     return msgspec.structs.replace(told, addresses=usable)
 
 
-class Introducer:
+class Discovery:
     """Has one node meet the others, and says who it is."""
 
     def __init__(

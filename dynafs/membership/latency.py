@@ -8,7 +8,7 @@ SAMPLES = 256
 REFRESH_EVERY = 32
 
 
-class LatencyTracker:
+class HedgeDelay:
     """Keeps the 95th percentile of recent latencies."""
 
     def __init__(self, hedge_min_s: float) -> None:
@@ -36,7 +36,7 @@ NEWEST_WEIGHT = 0.2
 FORGOTTEN_S = 10.0
 
 
-class PeerSpeeds:
+class PeerLatency:
     """Knows which peers answer slowly at present, so that reads begin with others."""
 
     def __init__(self, monotonic_s: Callable[[], float]) -> None:

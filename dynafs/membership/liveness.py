@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dynafs.membership.ring_register import RingRegister
 
 
-class RingMembership:
+class Liveness:
     """The Membership port for nodes that keep connections to all members."""
 
     def __init__(self, me: str, register: RingRegister, is_peer_up: Callable[[str], bool]) -> None:

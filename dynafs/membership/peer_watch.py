@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable, Sequence
 
-from dynafs.membership.cluster import Reach
+from dynafs.membership.cluster import Cluster
 from dynafs.observe.supervision import reporting, supervised
 
 #: How often to look.
@@ -13,7 +13,7 @@ LOOK_S = 1.0
 class PeerWatch:
     """Calls back when a peer came up."""
 
-    def __init__(self, reach: Reach, on_up: Sequence[Callable[[], None]]) -> None:
+    def __init__(self, reach: Cluster, on_up: Sequence[Callable[[], None]]) -> None:
         self._reach, self._on_up = reach, on_up
         self._task: asyncio.Task[None] | None = None
 

@@ -1,6 +1,6 @@
 """Consensus on the ring: gets the next state decided, and learns states that others have.
 
-The decisions are `ring.agreement`'s (single-decree Paxos for each version); this brings them to the other nodes.
+The decisions are `ring.paxos`'s (single-decree Paxos for each version); this brings them to the other nodes.
 """
 
 import asyncio

@@ -22,7 +22,7 @@ from dynafs.coordinator.files import FileReader
 from dynafs.errors import DynafsError
 from dynafs.files.version import Record
 from dynafs.jobs.job import Job, JobRegistry
-from dynafs.membership.cluster import Reach, failure_code
+from dynafs.membership.cluster import Cluster, failure_code
 from dynafs.operations.census_report import CensusReport, add
 from dynafs.operations.copy_count import CopyCount
 from dynafs.ports import Clock
@@ -39,7 +39,7 @@ TURN_RECORDS = 16
 class Census:
     """Counts copies when asked to."""
 
-    def __init__(self, reach: Reach, files: FileReader, clock: Clock, jobs: JobRegistry) -> None:
+    def __init__(self, reach: Cluster, files: FileReader, clock: Clock, jobs: JobRegistry) -> None:
         self._reach, self._files, self._clock = reach, files, clock
         self.job = jobs.add("census", self._count, None)
         self.report: CensusReport | None = None
@@ -88,7 +88,7 @@ class Census:
 class _Scan:
     """All records of one node, a page at a time. problem: why there are no more of them."""
 
-    def __init__(self, reach: Reach, node: str) -> None:
+    def __init__(self, reach: Cluster, node: str) -> None:
         self._reach, self._node = reach, node
         self._after: bytes | None = b""
         self.rows: deque[tuple[bytes, Record]] = deque()

@@ -9,7 +9,7 @@ NAMED_MAX = 200
 Counts = dict[int, int]
 
 
-class Lack(msgspec.Struct, frozen=True):
+class MissingCopy(msgspec.Struct, frozen=True):
     """Something that misses copies. nodes: {owner: what it has instead}."""
 
     path: str
@@ -29,7 +29,7 @@ class CensusReport(msgspec.Struct):
     files: Counts = {}
     chunks: Counts = {}
     deleted: int = 0
-    lacking: list[Lack] = []
+    lacking: list[MissingCopy] = []
     silent: dict[str, str] = {}
 
     @property
@@ -37,7 +37,7 @@ class CensusReport(msgspec.Struct):
         """Whether everything has all its copies."""
         return all(set(counts) <= {self.n} for counts in (self.partitions, self.files, self.chunks))
 
-    def name(self, lack: Lack) -> None:
+    def name(self, lack: MissingCopy) -> None:
         """Name what has the fewest copies."""
         self.lacking = sorted([*self.lacking, lack], key=lambda one: one.copies)[:NAMED_MAX]
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from dynafs.errors import DynafsError
 from dynafs.files import FileName, Version
-from dynafs.membership.cluster import Reach, failure_code
+from dynafs.membership.cluster import Cluster, failure_code
 from dynafs.ring import file_hash
 from dynafs.wire.messages import ChunkStates, CountHints, HintCounts, ReadRecord, RecordReply, StatChunks
 from dynafs.wire.records import decode_record
@@ -19,10 +19,10 @@ class ChunkWhereabouts(NamedTuple):
     copies: dict[str, str]
 
 
-class Inspector:
+class CopyInspector:
     """Answers questions about single files without changing anything."""
 
-    def __init__(self, reach: Reach) -> None:
+    def __init__(self, reach: Cluster) -> None:
         self._reach = reach
 
     async def holders(self, name: FileName, version: Version) -> dict[str, str]:

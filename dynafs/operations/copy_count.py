@@ -14,8 +14,8 @@ from dynafs.coordinator.references import all_chunk_ids, by_owner
 from dynafs.errors import DynafsError
 from dynafs.files import Version
 from dynafs.files.version import EMPTY, Record
-from dynafs.membership.cluster import Reach, failure_code
-from dynafs.operations.census_report import CensusReport, Lack, add, shown
+from dynafs.membership.cluster import Cluster, failure_code
+from dynafs.operations.census_report import CensusReport, MissingCopy, add, shown
 from dynafs.ring import file_hash, partition_of
 from dynafs.wire.messages import ChunkStates, ReadRecord, RecordReply, StatChunks
 from dynafs.wire.records import decode_record
@@ -56,7 +56,7 @@ class _Doubt:
 class CopyCount:
     """Counts for one census. imperfect: {partition: owners that lack something of it}."""
 
-    def __init__(self, reach: Reach, files: FileReader, report: CensusReport) -> None:
+    def __init__(self, reach: Cluster, files: FileReader, report: CensusReport) -> None:
         self._reach, self._files, self._report = reach, files, report
         self._doubts: list[_Doubt] = []
         self._reads = asyncio.Semaphore(READS_MAX)
@@ -107,13 +107,13 @@ class CopyCount:
         copies = len(doubt.states) - len(bad)
         if doubt.what == "manifest":
             add(self._report.chunks, 0)
-            self._report.name(Lack(shown(doubt.key), "manifest", 0, doubt.states))
+            self._report.name(MissingCopy(shown(doubt.key), "manifest", 0, doubt.states))
             return
         if bad:
             partition = partition_of(doubt.place, self._reach.ring.partition_count)
             self.imperfect.setdefault(partition, set()).update(bad)
             lacking = {node: doubt.states[node] for node in bad}
-            self._report.name(Lack(shown(doubt.key), doubt.what, copies, lacking))
+            self._report.name(MissingCopy(shown(doubt.key), doubt.what, copies, lacking))
         if doubt.version is not None:
             add(self._report.chunks, copies)
         elif not doubt.seen.files:

@@ -10,8 +10,8 @@ from dynafs.coordinator.references import all_chunk_ids
 from dynafs.errors import DynafsError
 from dynafs.files import FileName, Record
 from dynafs.files.version import EMPTY
-from dynafs.membership.cluster import Reach, failure_code
-from dynafs.operations.copies import Inspector
+from dynafs.membership.cluster import Cluster, failure_code
+from dynafs.operations.copies import CopyInspector
 from dynafs.quorum import QuorumPolicy
 from dynafs.ring import file_hash, partition_of
 from dynafs.wire.messages import CountHints, HintCounts, ReadRecord
@@ -59,7 +59,7 @@ class Explanation(msgspec.Struct):
 class Explainer:
     """Looks at one file on all nodes that may have something of it, and changes nothing."""
 
-    def __init__(self, reach: Reach, files: FileReader, inspector: Inspector) -> None:
+    def __init__(self, reach: Cluster, files: FileReader, inspector: CopyInspector) -> None:
         self._reach, self._files, self._inspector = reach, files, inspector
 
     async def explain(self, name: FileName, policy: QuorumPolicy) -> Explanation:

@@ -2,7 +2,7 @@
 
 from dynafs.jobs.job import JobRegistry
 from dynafs.membership import Gossip
-from dynafs.membership.cluster import Reach
+from dynafs.membership.cluster import Cluster
 from dynafs.membership.gossip import Kin
 
 #: Nodes that are remembered for having connected.
@@ -12,7 +12,7 @@ SEEN_MAX = 1000
 class Newcomers:
     """The nodes that have the cluster's secret, and are not members."""
 
-    def __init__(self, reach: Reach, gossip: Gossip | None, jobs: JobRegistry) -> None:
+    def __init__(self, reach: Cluster, gossip: Gossip | None, jobs: JobRegistry) -> None:
         """gossip: None where nodes do not gossip."""
         self._reach, self._gossip, self._jobs = reach, gossip, jobs
         self._seen: dict[str, None] = {}

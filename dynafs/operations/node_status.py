@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from dynafs.errors import DynafsError
 from dynafs.membership import DiskHistory, SelfStatus
-from dynafs.membership.cluster import Reach, failure_code
+from dynafs.membership.cluster import Cluster, failure_code
 from dynafs.peers.dispatcher import Dispatcher
 from dynafs.ports import Answer, Clock, Store
 from dynafs.wire.ring import encode_ring_state
@@ -18,7 +18,7 @@ NODES_MAX = 10_000
 MEETING_MAX_S, MEETING_PAUSE_S = 10.0, 0.2
 
 
-class Told(NamedTuple):
+class NodeReport(NamedTuple):
     """What one node said. clock_offset_ms: how far its clock is ahead of the asker's, give or take half the time that
     asking took. problem: code of why it said nothing, empty when it did. unreached: nodes that it cannot call, of those
     that it was asked for."""
@@ -40,10 +40,10 @@ class Told(NamedTuple):
         return not self.problem and not self.is_draining and self.is_whole
 
 
-class Surveyor:
+class StatusSurvey:
     """Asks all nodes of the ring, and answers who asks."""
 
-    def __init__(self, reach: Reach, store: Store, clock: Clock, status: SelfStatus, disk: DiskHistory) -> None:
+    def __init__(self, reach: Cluster, store: Store, clock: Clock, status: SelfStatus, disk: DiskHistory) -> None:
         self._reach, self._store, self._clock = reach, store, clock
         self._status, self._disk = status, disk
 
@@ -64,7 +64,7 @@ class Surveyor:
         """Return what this node's segments take. Raises StoreFailed."""
         return sum(self._store.segment_sizes().values())
 
-    async def ask(self) -> dict[str, Told]:
+    async def ask(self) -> dict[str, NodeReport]:
         """Return {node: what it said} of all nodes that own, or will own, anything."""
         nodes = self._reach.view.nodes
         told = await asyncio.gather(*(self._ask_one(node, AskStatus()) for node in nodes))
@@ -98,16 +98,16 @@ class Surveyor:
         with suppress(DynafsError):
             await self._reach.ask(node, LearnRing(), encode_ring_state(self._reach.view.state))
 
-    async def _ask_one(self, node: str, request: AskStatus) -> Told:
+    async def _ask_one(self, node: str, request: AskStatus) -> NodeReport:
         asked_ms = self._clock.wall_ms()
         try:
             answer = await self._reach.ask(node, request)
         except DynafsError as error:
-            return Told(problem=failure_code(error))
+            return NodeReport(problem=failure_code(error))
         assert isinstance(answer.message, NodeStatus)
         status, middle_ms = answer.message, (asked_ms + self._clock.wall_ms()) // 2
         offset_ms = status.wall_ms - middle_ms
-        return Told(
+        return NodeReport(
             status.version, status.epoch, status.stored_bytes, offset_ms, unreached=status.unreached,
             is_draining=status.is_draining, is_whole=status.is_whole, started_ms=status.started_ms,
             http=status.http,

@@ -1,7 +1,7 @@
 """Pulling: a node that will own partitions takes over what their present owners hold.
 
 Every source is asked by the version of the ring state that moves, which it must know by then, so that it takes no more
-writes of anybody who does not (`replication.fence`). What it holds is compared leaf by leaf, records are merged, chunks
+writes of anybody who does not (`replica.fence`). What it holds is compared leaf by leaf, records are merged, chunks
 are verified as they are stored. A partition is done with a source when nothing of it was missing here any more, and
 done when that was so with enough sources. Nothing of this is remembered over a restart: comparing again costs little.
 """
@@ -9,7 +9,7 @@ done when that was so with enough sources. Nothing of this is remembered over a 
 import asyncio
 from collections.abc import Iterable, Sequence
 
-from dynafs.coordinator.chunks import ChunkKeeper
+from dynafs.coordinator.chunks import ReplicatedChunks
 from dynafs.coordinator.files import FileReader
 from dynafs.errors import ChunkMissing, DynafsError, PeerRefused, RingBehind
 from dynafs.files.policy import CHUNK_SIZE_BYTES_MAX
@@ -17,7 +17,7 @@ from dynafs.healing.last_reference import read_references
 from dynafs.healing.transfer import RATE_BYTES_PER_S_MAX
 from dynafs.healing.tree_comparison import TreeReader, place_of
 from dynafs.jobs.job import Job, JobRegistry
-from dynafs.membership.cluster import Merge, Reach, take_over
+from dynafs.membership.cluster import Cluster, Merge, take_over
 from dynafs.observe import metrics
 from dynafs.ports import Answer, Store
 from dynafs.ring.transition import RingState
@@ -30,11 +30,11 @@ from dynafs.wire.ring_messages import LearnRing
 RECORDS_AT_ONCE = 16
 
 
-class Puller:
+class PartitionPull:
     """Pulls what one node will own."""
 
     def __init__(
-        self, jobs: JobRegistry, reach: Reach, store: Store, merge: Merge, keeper: ChunkKeeper, files: FileReader
+        self, jobs: JobRegistry, reach: Cluster, store: Store, merge: Merge, keeper: ReplicatedChunks, files: FileReader
     ) -> None:
         """merge: makes a record of a peer part of what is held here."""
         self._jobs, self._reach, self._store = jobs, reach, store

@@ -1,7 +1,7 @@
 """The policies in use: what the most careful bucket needs, for whatever concerns all buckets at once."""
 
 from dynafs.coordinator.buckets import Buckets
-from dynafs.coordinator.listing import Lister
+from dynafs.coordinator.listing import ListingReader
 from dynafs.errors import ReadQuorumLost
 from dynafs.quorum import QuorumPolicy
 
@@ -11,7 +11,7 @@ PAGE_BUCKETS = 256
 class PolicySurvey:
     """Looks through the policies of all buckets."""
 
-    def __init__(self, lister: Lister, buckets: Buckets) -> None:
+    def __init__(self, lister: ListingReader, buckets: Buckets) -> None:
         self._lister, self._buckets = lister, buckets
 
     async def in_use(self) -> list[QuorumPolicy]:

@@ -11,10 +11,10 @@ from dynafs.errors import DynafsError
 from dynafs.healing.transfer import RATE_BYTES_PER_S_MAX
 from dynafs.jobs.job import Job, JobRegistry
 from dynafs.membership import RingConsensus, RingRegister
-from dynafs.membership.cluster import Reach
+from dynafs.membership.cluster import Cluster
 from dynafs.peers.dispatcher import Dispatcher
 from dynafs.ports import Answer
-from dynafs.rebalance.partition_pull import Puller, packed, unpacked
+from dynafs.rebalance.partition_pull import PartitionPull, packed, unpacked
 from dynafs.rebalance.policy_survey import PolicySurvey
 from dynafs.ring.transition import RingState, Step
 from dynafs.ring.view import RingView
@@ -31,11 +31,11 @@ class Rebalancer:
 
     def __init__(
         self,
-        reach: Reach,
+        reach: Cluster,
         register: RingRegister,
         consensus: RingConsensus,
         policies: PolicySurvey,
-        puller: Puller,
+        puller: PartitionPull,
         jobs: JobRegistry,
     ) -> None:
         self._reach, self._register, self._consensus, self._puller = reach, register, consensus, puller

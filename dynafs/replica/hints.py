@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Callable, Iterable
 
 from dynafs.errors import HintsFull, RequestInvalid
 from dynafs.jobs.job import JobStatus
-from dynafs.membership.cluster import Reach
+from dynafs.membership.cluster import Cluster
 from dynafs.peers.dispatcher import Dispatcher
 from dynafs.ports import Answer, Clock, Hint, Store
 from dynafs.wire.messages import CountHints, HintCounts
@@ -19,7 +19,7 @@ HINT_SIZE_BYTES = 256
 class HintBook:
     """Admits, finds and counts one node's hints."""
 
-    def __init__(self, reach: Reach, store: Store, clock: Clock, size_bytes_max: int, status: JobStatus) -> None:
+    def __init__(self, reach: Cluster, store: Store, clock: Clock, size_bytes_max: int, status: JobStatus) -> None:
         """size_bytes_max: of everything kept for others. status: of the job that hands hints over; shows how many are
         queued."""
         self._reach, self._store, self._clock = reach, store, clock

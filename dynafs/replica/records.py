@@ -95,7 +95,7 @@ class RecordService:
             # A stamp from the far future is kept out; one that got in with the clocks of the day before is no news.
             self._stamps.check(incoming.time_max)
         if held.absorbs(incoming):
-            # Told to hold what is held already: durable, or to be made so together with what is on its way.
+            # NodeReport to hold what is held already: durable, or to be made so together with what is on its way.
             if self._store.read_record(key) == held_data:
                 return _done() if hint is None else self._store.put_hint(hint)
             return self._store.put_record(key, held_data, hint)

@@ -15,7 +15,7 @@ from dynafs.wire.rows import ROWS_MAX
 _paths_decoder = msgspec.msgpack.Decoder(list[str])
 
 
-class RowReader:
+class RowService:
     """Reads listing rows from one node's store."""
 
     def __init__(self, store: Store, fence: Fence, rows_max: int) -> None:

@@ -15,7 +15,7 @@ from dynafs.wire.rows import ROWS_MAX, checked_rows
 _FIRST_SIZE_BYTES = 2
 
 
-class TreeKeeper:
+class TreeService:
     """Serves peers that compare trees."""
 
     def __init__(self, store: Store, fence: Fence) -> None:

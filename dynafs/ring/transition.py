@@ -1,6 +1,6 @@
 """Transitions: how a cluster goes from one ring to the next while it serves.
 
-A `RingState` is what nodes agree on, version by version (`ring.agreement`). In one that moves, two rings stand side by
+A `RingState` is what nodes agree on, version by version (`ring.paxos`). In one that moves, two rings stand side by
 side, and three steps lead from the first to the second:
 
     stable      reads and writes at the owners of `ring`

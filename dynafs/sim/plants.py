@@ -12,15 +12,15 @@ from dynafs.causality.version_set import join
 from dynafs.coordinator.chunks import ChunkBytes, _ChunkRace
 from dynafs.coordinator.commit import Committer
 from dynafs.coordinator.listing import _Agreement
-from dynafs.coordinator.quorum_write import WriteRun
-from dynafs.coordinator.records import RecordReader
+from dynafs.coordinator.quorum_write import QuorumWriter
+from dynafs.coordinator.records import ReplicatedRecords
 from dynafs.errors import DynafsError
 from dynafs.files import Record, Version
-from dynafs.healing.garbage_collection import Collector
+from dynafs.healing.garbage_collection import GarbageCollector
 from dynafs.healing.handoff import Handoff
-from dynafs.healing.last_reference import LastLook
-from dynafs.healing.tombstones import Reaper
-from dynafs.healing.upload_lookup import Upload, UploadFinder
+from dynafs.healing.last_reference import LastReferenceCheck
+from dynafs.healing.tombstones import TombstoneReaper
+from dynafs.healing.upload_lookup import Upload, UploadLookup
 from dynafs.jobs.tasks import note_failure
 from dynafs.membership import RingRegister
 from dynafs.membership.hedging import Hedges
@@ -53,7 +53,9 @@ def _count_twice(self: QuorumWrite, node: str) -> None:
         self.acked += [node, node]
 
 
-async def _repair_nothing(self: RecordReader, key: bytes, plan: RepairPlan, held: QuorumWrite, view: RingView) -> None:
+async def _repair_nothing(
+    self: ReplicatedRecords, key: bytes, plan: RepairPlan, held: QuorumWrite, view: RingView
+) -> None:
     """Return what fewer than W owners hold."""
 
 
@@ -93,15 +95,15 @@ async def _carry_out_again(self: Committer, request: CommitVersion, body: bytes)
     return await self._serve(request, body)
 
 
-async def _drop_the_last(self: LastLook, dead: Sequence[Reference]) -> list[Reference]:  # noqa: ARG001
+async def _drop_the_last(self: LastReferenceCheck, dead: Sequence[Reference]) -> list[Reference]:  # noqa: ARG001
     """Take the references here for all there are."""
     return list(dead)
 
 
-_ask_finder = UploadFinder._ask  # noqa: SLF001
+_ask_finder = UploadLookup._ask  # noqa: SLF001
 
 
-async def _take_silence_for_no(self: UploadFinder, node: str, uploads: list[Upload]) -> list[Upload]:
+async def _take_silence_for_no(self: UploadLookup, node: str, uploads: list[Upload]) -> list[Upload]:
     """Collect on the word of fewer than all who may know."""
     try:
         return await _ask_finder(self, node, uploads)
@@ -109,10 +111,10 @@ async def _take_silence_for_no(self: UploadFinder, node: str, uploads: list[Uplo
         return []
 
 
-_ask_last_look = LastLook._ask  # noqa: SLF001
+_ask_last_look = LastReferenceCheck._ask  # noqa: SLF001
 
 
-async def _take_silence_for_nothing(self: LastLook, node: str, chunk_ids: Sequence[bytes]) -> list[Reference]:
+async def _take_silence_for_nothing(self: LastReferenceCheck, node: str, chunk_ids: Sequence[bytes]) -> list[Reference]:
     """Believe that an owner that does not answer knows no reference either."""
     try:
         return await _ask_last_look(self, node, chunk_ids)
@@ -125,10 +127,10 @@ def _forget_other_references(self: ChunkBatch, chunk_id: bytes) -> Iterator[Refe
     return iter(())
 
 
-_judge_collector = Collector._judge  # noqa: SLF001
+_judge_collector = GarbageCollector._judge  # noqa: SLF001
 
 
-async def _collect_at_once(self: Collector, due: list[Reference], still_dead: dict[Reference, float]) -> None:
+async def _collect_at_once(self: GarbageCollector, due: list[Reference], still_dead: dict[Reference, float]) -> None:
     """Take nothing found once for nothing there."""
     self._grace_s = 0.0
     await _judge_collector(self, due, still_dead)
@@ -142,34 +144,34 @@ async def _hope_for_the_ack(self: Handoff, hint: Hint) -> bool:
     return True
 
 
-_objections = Reaper._objections  # noqa: SLF001
-_reap = Reaper.reap
+_objections = TombstoneReaper._objections  # noqa: SLF001
+_reap = TombstoneReaper.reap
 
 
-async def _object_only_when_asked(self: Reaper, node: str, digests: dict[bytes, bytes]) -> list[bytes]:
+async def _object_only_when_asked(self: TombstoneReaper, node: str, digests: dict[bytes, bytes]) -> list[bytes]:
     """Forget a delete although an owner is away that has not heard of it."""
     self._grace_ms = 0.0
     return await _objections(self, node, digests) if self._reach.is_up(node) else []
 
 
-async def _reap_at_once(self: Reaper, keys: Sequence[bytes]) -> int:
+async def _reap_at_once(self: TombstoneReaper, keys: Sequence[bytes]) -> int:
     """Forget a delete as soon as it was heard of."""
     self._grace_ms = 0.0
     return await _reap(self, keys)
 
 
-async def _serve_at_once(self: Reaper, body: bytes) -> Answer:
+async def _serve_at_once(self: TombstoneReaper, body: bytes) -> Answer:
     """Agree to that."""
     self._grace_ms = 0.0
     return await _serve_reaping(self, body)
 
 
-_serve_reaping = Reaper.serve
+_serve_reaping = TombstoneReaper.serve
 
-_stand_in_for = WriteRun._stand_in_for  # noqa: SLF001
+_stand_in_for = QuorumWriter._stand_in_for  # noqa: SLF001
 
 
-def _count_stand_ins(self: WriteRun, owner: str) -> None:
+def _count_stand_ins(self: QuorumWriter, owner: str) -> None:
     """Take a fallback's word for an owner's."""
     self._is_sloppy = True
     _stand_in_for(self, owner)
@@ -239,7 +241,7 @@ def _list_on_one_word(self: _Agreement, known: Mapping[str, Record]) -> Version 
 PLANTS: dict[str, list[tuple[type, str, Callable[..., Any]]]] = {
     "ack-before-fsync": [(SegmentFiles, "sync", _sync_nothing), (RecordTable, "_sync_index", _sync_nothing)],
     "one-node-counted-twice": [(QuorumWrite, "add_ack", _count_twice)],
-    "read-without-repair": [(RecordReader, "_repair_now", _repair_nothing)],
+    "read-without-repair": [(ReplicatedRecords, "_repair_now", _repair_nothing)],
     "stamp-not-raised": [(StampSource, "next", _stamp_from_the_clock)],
     "tombstone-not-raised": [(Committer, "read_to_replace", _delete_above_nothing)],
     "empty-disk-answers": [
@@ -249,24 +251,24 @@ PLANTS: dict[str, list[tuple[type, str, Callable[..., Any]]]] = {
     ],
     "commit-repeated": [(Committer, "serve", _carry_out_again)],
     "collected-on-silence": [
-        (UploadFinder, "_ask", _take_silence_for_no),
-        (LastLook, "_ask", _take_silence_for_nothing),
+        (UploadLookup, "_ask", _take_silence_for_no),
+        (LastReferenceCheck, "_ask", _take_silence_for_nothing),
     ],
-    "last-reference-alone": [(LastLook, "droppable", _drop_the_last)],
-    "collected-without-grace": [(Collector, "_judge", _collect_at_once)],
+    "last-reference-alone": [(LastReferenceCheck, "droppable", _drop_the_last)],
+    "collected-without-grace": [(GarbageCollector, "_judge", _collect_at_once)],
     "reference-counted-twice": [(ChunkBatch, "_references_to", _forget_other_references)],
     "hint-removed-before-ack": [(Handoff, "_give", _hope_for_the_ack)],
     "tombstone-reaped-on-silence": [
-        (Reaper, "reap", _reap_at_once),
-        (Reaper, "serve", _serve_at_once),
-        (Reaper, "_objections", _object_only_when_asked),
+        (TombstoneReaper, "reap", _reap_at_once),
+        (TombstoneReaper, "serve", _serve_at_once),
+        (TombstoneReaper, "_objections", _object_only_when_asked),
     ],
-    "tombstone-reaped-early": [(Reaper, "reap", _reap_at_once), (Reaper, "serve", _serve_at_once)],
+    "tombstone-reaped-early": [(TombstoneReaper, "reap", _reap_at_once), (TombstoneReaper, "serve", _serve_at_once)],
     "source-removed-unsynced": [(ChunkTable, "_commit_chunks", _move_without_sync)],
     "vote-forgotten": [(RingRegister, "__init__", _forget_votes)],
     "minority-decides": [(Proposal, "_is_majority", _take_less_than_half)],
     "leaf-not-updated": [(TreeWrites, "_xor", _forget_some_leaves)],
-    "fallback-counted-for-strong": [(WriteRun, "_stand_in_for", _count_stand_ins)],
+    "fallback-counted-for-strong": [(QuorumWriter, "_stand_in_for", _count_stand_ins)],
     "hedges-without-budget": [(Hedges, "admit", _admit_all)],
     "sibling-replaced-unseen": [(Record, "with_sibling", _replace_everything)],
     "client-context-trusted": [(ContextTokens, "read", _believe_the_client)],

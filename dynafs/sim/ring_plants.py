@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from dynafs.membership import RingConsensus, RingRegister
-from dynafs.rebalance.partition_pull import Puller
+from dynafs.rebalance.partition_pull import PartitionPull
 from dynafs.rebalance.rebalancer import Rebalancer
 from dynafs.replica.fence import Fence
 from dynafs.ring.view import RingView
@@ -29,7 +29,7 @@ def _accept_any_version(self: Fence, ring_version: int) -> None:
     """Serve whoever goes by an older ring."""
 
 
-async def _take_no_chunks(self: Puller, node: str, chunk_ids: Sequence[bytes]) -> list[bytes]:  # noqa: ARG001
+async def _take_no_chunks(self: PartitionPull, node: str, chunk_ids: Sequence[bytes]) -> list[bytes]:  # noqa: ARG001
     """Pull records, and leave what they refer to where it is."""
     return []
 
@@ -48,7 +48,7 @@ RING_PLANTS: dict[str, list[tuple[type, str, Callable[..., Any]]]] = {
     "old-owners-not-written": [(RingView, "writers", _write_to_the_new_only)],
     "switched-before-pulled": [(Rebalancer, "_is_pulled", _believe_in_pulls)],
     "old-version-accepted": [(Fence, "check", _accept_any_version)],
-    "chunks-not-pulled": [(Puller, "_take_chunks", _take_no_chunks)],
+    "chunks-not-pulled": [(PartitionPull, "_take_chunks", _take_no_chunks)],
     "empty-disk-votes": [
         (RingRegister, "check_memory", _trust_the_disk),
         (RingConsensus, "remember", _promise_nothing),

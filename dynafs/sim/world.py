@@ -19,7 +19,7 @@ from dynafs.config import (
     TimeoutSettings,
 )
 from dynafs.errors import StoreError
-from dynafs.membership import DiskHistory, RingMembership, RingRegister, SelfStatus
+from dynafs.membership import DiskHistory, Liveness, RingRegister, SelfStatus
 from dynafs.ring import Member, Ring, place
 from dynafs.ring.transition import RingState
 from dynafs.ring.view import RingView
@@ -104,7 +104,7 @@ class SimNode:
         self.peers = SimPeers(life, world.network, others, settings.timeouts, settings.limits.peer_calls_max)
         disk = DiskHistory(self.store, f"g{self.generation}")
         register = RingRegister(RingState.first(world.founded), self.store, self.clock, disk)
-        membership = RingMembership(self.name, register, self.peers.is_up)
+        membership = Liveness(self.name, register, self.peers.is_up)
         status = SelfStatus(self.clock.wall_ms())
         ground = Ground(self.clock, self.store, self.peers, disk, register, membership, status)
         self.replication = Replication(settings, ground)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dynafs.admission.budget import ByteBudget
-from dynafs.admission.reservation import HOLD_S_MAX, LAG_S_MAX, Holding
+from dynafs.admission.reservation import HOLD_S_MAX, LAG_S_MAX, Reservation
 from dynafs.admission.sharing import Claim, is_safe
 from dynafs.errors import Overloaded
 from dynafs.sim.loop import run_virtually
@@ -21,7 +21,7 @@ class Caller:
         self.address, self.is_waited_for, self.lag_share = address, is_waited_for, lag_share
         self.began_s = asyncio.get_running_loop().time()
         self.cut_s: float | None = None
-        self.holding: Holding | None = None
+        self.holding: Reservation | None = None
 
     def waited_s(self) -> float:
         return (asyncio.get_running_loop().time() - self.began_s) * self.is_waited_for

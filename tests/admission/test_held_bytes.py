@@ -7,8 +7,8 @@ import random
 from aiohttp import ClientError, ClientSession
 
 from dynafs.admission.budget import ByteBudget
-from dynafs.admission.reservation import Holding
-from dynafs.healing.transfer import ChunkGiver, Lack
+from dynafs.admission.reservation import Reservation
+from dynafs.healing.transfer import ChunkSender, MissingCopy
 from dynafs.jobs.job import Job, JobStatus
 from dynafs.sim.clock import SimClock
 from dynafs.sim.loop import run_virtually
@@ -69,7 +69,7 @@ class Neighbourhood:
     def __init__(self) -> None:
         self.budget, self.given = ByteBudget("test", 10, 1.0), 0
 
-    async def take(self, size_bytes: int) -> Holding:
+    async def take(self, size_bytes: int) -> Reservation:
         return await self.budget.take(size_bytes)
 
     async def look(self, chunk_id: bytes) -> bytes:
@@ -84,11 +84,11 @@ def test_job_holds_nothing_while_it_paces_itself_or_is_paused() -> None:
 
     async def main() -> None:
         around = Neighbourhood()
-        giver = ChunkGiver(around, around, around)  # type: ignore[arg-type]
+        giver = ChunkSender(around, around, around)  # type: ignore[arg-type]
 
         async def work(job: Job) -> None:
             for _ in range(3):
-                await giver.give(job, Lack("n2", bytes(32), bytes(16), b"b\0f"), 10)
+                await giver.give(job, MissingCopy("n2", bytes(32), bytes(16), b"b\0f"), 10)
 
         job = Job(JobStatus("work"), work, SimClock(asyncio.get_running_loop().time, random.Random(1)), None)
         job.limit(1)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dynafs.admission.budget import ByteBudget
-from dynafs.admission.reservation import Client, Holding
+from dynafs.admission.reservation import Client, Reservation
 from dynafs.causality import Stamp
 from dynafs.coordinator.download import SLOW_S, Download
 from dynafs.files import FileName, Manifest, Version, VersionKind
@@ -38,10 +38,10 @@ class Chunks:
         self.reads.append(number)
         return self.contents[number * CHUNK : (number + 1) * CHUNK]
 
-    async def take(self, size_bytes: int, client: Client | None = None, *, has_begun: bool = False) -> Holding:
+    async def take(self, size_bytes: int, client: Client | None = None, *, has_begun: bool = False) -> Reservation:
         return await self.budget.take(size_bytes, client)
 
-    def try_take(self, size_bytes: int, client: Client | None = None) -> Holding | None:
+    def try_take(self, size_bytes: int, client: Client | None = None) -> Reservation | None:
         return self.budget.try_take(size_bytes, client)
 
 

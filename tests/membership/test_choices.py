@@ -10,7 +10,7 @@ from dynafs.config import StorageSettings
 from dynafs.errors import PolicyRefused, StoreFull, TooManyActors
 from dynafs.jobs.job import Job, JobStatus
 from dynafs.jobs.throttle import JUDGE_EVERY_S, QUIET_S, SHARE_MIN, Throttle
-from dynafs.membership.latency import FORGOTTEN_S, PeerSpeeds
+from dynafs.membership.latency import FORGOTTEN_S, PeerLatency
 from dynafs.quorum import QuorumPolicy
 from dynafs.replica.actors import ACTORS_MAX, ActorNames
 from dynafs.sim.clock import SimClock
@@ -47,7 +47,7 @@ def test_names_of_a_record_are_bounded() -> None:
 def test_slow_peer_is_asked_last_until_it_is_forgotten() -> None:
     """Order is kept among the others; one fast answer after a while does not need to be believed at once."""
     now_s = 0.0
-    speeds = PeerSpeeds(lambda: now_s)
+    speeds = PeerLatency(lambda: now_s)
     assert speeds.slow_last(["n2", "n3"]) == ["n2", "n3"]
     speeds.add("n2", 0.5)
     speeds.add("n3", 0.001)
@@ -58,7 +58,7 @@ def test_slow_peer_is_asked_last_until_it_is_forgotten() -> None:
 
 def test_small_differences_do_not_reorder_peers() -> None:
     """Within a few milliseconds nearness decides."""
-    speeds = PeerSpeeds(lambda: 0.0)
+    speeds = PeerLatency(lambda: 0.0)
     speeds.add("n2", 0.004)
     speeds.add("n3", 0.0001)
     assert speeds.slow_last(["n2", "n3"]) == ["n2", "n3"]

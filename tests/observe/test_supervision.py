@@ -6,7 +6,7 @@ import itertools
 import pytest
 import structlog
 
-from dynafs.jobs.tasks import Background
+from dynafs.jobs.tasks import BoundedTasks
 from dynafs.observe import metrics
 from dynafs.observe.supervision import RESTART_S_MAX, on_loop_failure, reporting, supervised
 from dynafs.sim.loop import run_virtually
@@ -94,7 +94,7 @@ async def test_bugs_that_nobody_awaits_are_reported(events: list[dict]) -> None:
     async def fail() -> None:
         raise KeyError("k")
 
-    work = Background("repair", 2)
+    work = BoundedTasks("repair", 2)
     work.begin(fail())
     await work.close()
     await asyncio.sleep(0)

@@ -9,8 +9,8 @@ from dynafs.causality import Stamp
 from dynafs.files import Record, Version, VersionKind
 from dynafs.healing.anti_entropy import AntiEntropy
 from dynafs.healing.scrub import Scrubber
-from dynafs.jobs.tasks import Background
-from dynafs.operations.node_status import Surveyor
+from dynafs.jobs.tasks import BoundedTasks
+from dynafs.operations.node_status import StatusSurvey
 from dynafs.sim.checkers import (
     Converged,
     Linearizable,
@@ -159,7 +159,7 @@ def test_error_events_and_crashes_are_seen_unless_a_fault_explains_them() -> Non
     after_two_writes(check)
 
 
-@pytest.mark.parametrize("place", [(Scrubber, "_scrub"), (Surveyor, "stored_bytes"), (AntiEntropy, "on_peer_up")])
+@pytest.mark.parametrize("place", [(Scrubber, "_scrub"), (StatusSurvey, "stored_bytes"), (AntiEntropy, "on_peer_up")])
 def test_bug_that_production_survives_fails_a_run(place, monkeypatch: pytest.MonkeyPatch) -> None:
     """A node goes on after a bug in a job or a task; a simulation of it does not pass."""
 
@@ -170,8 +170,8 @@ def test_bug_that_production_survives_fails_a_run(place, monkeypatch: pytest.Mon
         for name in world.names:
             job = world.nodes[name].replication.jobs["scrub"]
             job.hurry()
-        if place[0] is Surveyor:
-            Background("repair", 1).begin(_call(world.nodes["n1"].replication.stored_bytes))
+        if place[0] is StatusSurvey:
+            BoundedTasks("repair", 1).begin(_call(world.nodes["n1"].replication.stored_bytes))
         await asyncio.sleep(5)
 
     async def _call(work) -> None:

@@ -6,7 +6,7 @@
 Three nodes become five, then eight; one is replaced, one killed and started again while that goes on; then nodes leave
 until four are left. Clients write and read a few files all the time, through every node: no request may fail except at
 the one that was killed, what they saw must be linearizable, the bulk written before must be there, and the census whole
-after every change. Told are the bytes moved, against the least that would do, how fast, and what clients waited.
+after every change. NodeReport are the bytes moved, against the least that would do, how fast, and what clients waited.
 """
 
 import argparse

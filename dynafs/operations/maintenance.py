@@ -11,10 +11,10 @@ from collections.abc import Iterable, Mapping
 from dynafs.errors import DynafsError, NotFound, NotSafe, RequestInvalid
 from dynafs.jobs.job import JobRegistry
 from dynafs.membership import SelfStatus
-from dynafs.membership.cluster import Reach
+from dynafs.membership.cluster import Cluster
 from dynafs.observe.events import get_logger
-from dynafs.operations.copies import Inspector
-from dynafs.operations.node_status import Surveyor, Told
+from dynafs.operations.copies import CopyInspector
+from dynafs.operations.node_status import NodeReport, StatusSurvey
 from dynafs.peers.dispatcher import Dispatcher
 from dynafs.ports import Answer
 from dynafs.rebalance.policy_survey import PolicySurvey
@@ -40,12 +40,12 @@ class Maintenance:
 
     def __init__(
         self,
-        reach: Reach,
+        reach: Cluster,
         status: SelfStatus,
-        surveyor: Surveyor,
+        surveyor: StatusSurvey,
         policies: PolicySurvey,
         hints: HintBook,
-        inspector: Inspector,
+        inspector: CopyInspector,
         jobs: JobRegistry,
     ) -> None:
         self._reach, self._status, self._surveyor, self._policies = reach, status, surveyor, policies
@@ -101,7 +101,7 @@ class Maintenance:
             await self._reach.ask(node, SetDraining(is_on=False))
             self._raise(what, [reason])
 
-    def _missed(self, node: str, told: Mapping[str, Told], needed: int) -> str:
+    def _missed(self, node: str, told: Mapping[str, NodeReport], needed: int) -> str:
         """Return why the others cannot do without a node, empty when they can."""
         view = self._reach.view
         serving = {name for name, one in told.items() if one.is_serving} - {node}
@@ -178,7 +178,7 @@ class Maintenance:
             raise NotSafe(what, found)
 
 
-def _away(told: Mapping[str, Told], but: str = "") -> list[str]:
+def _away(told: Mapping[str, NodeReport], but: str = "") -> list[str]:
     """Return the nodes that do not serve, each with why."""
     return [
         f"{node} " + ("is down" if one.problem else "is being drained" if one.is_draining else "refills its disk")
