@@ -9,6 +9,7 @@ import socket
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -176,7 +177,7 @@ class Node:
         assert stored is not None
         self.ring, self._ring_digest = decode_stored("ring state", decode_ring_state, stored).ring, founding.ring_digest
 
-    async def _ask_at(self, address: str) -> tuple[Answer, str]:
+    async def _ask_at(self, address: str) -> tuple[Answer[Any], str]:
         """Ask whoever listens at an address to introduce its cluster."""
         node, cluster = self.settings.node, self.settings.cluster
         stranger = Hello(self._wire_version, cluster.id, node.name, "control", b"", b"")
@@ -207,7 +208,7 @@ class Node:
         view, draining = self.replication.reach.view, "1" if self.status.is_draining else ""
         return {"ring": str(view.version), "epoch": str(view.state.ring.epoch), "draining": draining}
 
-    def _introduce(self) -> Answer:
+    def _introduce(self) -> Answer[Any]:
         """Return of which cluster this node is."""
         cluster, replication = self.settings.cluster, self.replication
         reply = Introduction(

@@ -3,18 +3,21 @@ bring its own."""
 
 from asyncio import Future
 from collections.abc import Awaitable, Callable, Sequence
-from typing import NamedTuple, Protocol
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
-from dynafs.wire.message import Message
-from dynafs.wire.messages import Reply, Request
+from dynafs.wire.message import Message, Question
+from dynafs.wire.messages import Request
 
 Body = bytes | bytearray | memoryview
 
 
-class Answer(NamedTuple):
+R = TypeVar("R", bound=Message)
+
+
+class Answer(NamedTuple, Generic[R]):
     """A reply and its body."""
 
-    message: Reply
+    message: R
     body: bytes | bytearray = b""
 
 
@@ -25,7 +28,7 @@ class Storing(NamedTuple):
 
 
 #: Serves one request of a peer: an answer at once, or one to wait for. Raises DynafsError.
-RequestHandler = Callable[[str, Request, bytes | bytearray], Answer | Storing | Awaitable[Answer]]
+RequestHandler = Callable[[str, Request, bytes | bytearray], Answer[Any] | Storing | Awaitable[Answer[Any]]]
 
 
 class Clock(Protocol):
@@ -304,8 +307,8 @@ class Peers(Protocol):
     """Calls to other nodes."""
 
     def call(
-        self, node: str, message: Message, body: Body = b"", *, timeout_s: float, is_bulk: bool = False
-    ) -> Future[Answer]:
+        self, node: str, message: Question[R], body: Body = b"", *, timeout_s: float, is_bulk: bool = False
+    ) -> Future[Answer[R]]:
         """Send a request. The future fails with PeerError; cancelling it frees its place."""
         ...
 

@@ -42,7 +42,7 @@ class Asked(NamedTuple):
     """A question to another node. whole: for its record. asked_s: at this loop time."""
 
     node: str
-    future: "asyncio.Future[Answer]"
+    future: "asyncio.Future[Answer[RecordReply]]"
     whole: bool
     asked_s: float
 
@@ -60,7 +60,7 @@ class FirstAnswers:
         nodes = reach.in_reading_order(view.readers(file_hash(key)))
         self._nodes, self._spare = nodes[:r], len(nodes) - r
         #: {other node: its answer}
-        self._futures: dict[str, asyncio.Future[Answer]] = {}
+        self._futures: dict[str, asyncio.Future[Answer[RecordReply]]] = {}
         self._asked_s = 0.0
         #: (reply, body) in the order in which they came
         self._come: list[tuple[RecordReply, bytes | bytearray]] = []
@@ -134,7 +134,7 @@ class FirstAnswers:
             else:
                 self._follow(self._reach.me, answer)
 
-    def _follow(self, node: str, future: "asyncio.Future[Answer]") -> None:
+    def _follow(self, node: str, future: "asyncio.Future[Answer[RecordReply]]") -> None:
         """Take an answer in when it comes, at once if it is here."""
         self._futures[node] = future
         if future.done():
@@ -142,7 +142,7 @@ class FirstAnswers:
         else:
             future.add_done_callback(partial(self._on_answer, node))
 
-    def _on_answer(self, node: str, future: "asyncio.Future[Answer]") -> None:
+    def _on_answer(self, node: str, future: "asyncio.Future[Answer[RecordReply]]") -> None:
         if self._decided.done():
             # The general read has it, or the client has gone.
             note_failure(future)
@@ -156,7 +156,7 @@ class FirstAnswers:
             self._reach.speeds.add(node, self._reach.loop.time() - self._asked_s)
         self._add(answer)
 
-    def _add(self, answer: Answer) -> None:
+    def _add(self, answer: Answer[RecordReply]) -> None:
         message, body = answer
         self._left -= 1
         if not isinstance(message, RecordReply):

@@ -5,13 +5,13 @@ from collections.abc import Callable
 from functools import partial
 
 from dynafs.coordinator.quorum_write import QuorumWriter, sloppy_run
-from dynafs.errors import ChunkMismatch, ChunkUnavailable, DynafsError, WriteQuorumLost
+from dynafs.errors import ChunkMismatch, ChunkUnavailable, DynafsError, WriteQuorumLost, failure_code
 from dynafs.jobs.tasks import BoundedTasks, note_failure
-from dynafs.membership.cluster import Cluster, failure_code
+from dynafs.membership.cluster import Cluster
 from dynafs.membership.latency import HedgeDelay
 from dynafs.observe import metrics
 from dynafs.observe.events import get_logger
-from dynafs.ports import Answer, Store
+from dynafs.ports import Store
 from dynafs.quorum import QuorumPolicy, QuorumWrite, Verdict
 from dynafs.replica.fence import Fence
 from dynafs.ring.view import RingView
@@ -218,7 +218,7 @@ class _ChunkRace:
             return await self._store.read_chunk(self._chunk_id)
         asked_s = self._reach.loop.time()
         try:
-            answer: Answer = await self._reach.ask(node, ReadChunk(self._chunk_id), is_bulk=True)
+            answer = await self._reach.ask(node, ReadChunk(self._chunk_id), is_bulk=True)
         finally:
             # Also when another was faster and this is not waited for any more.
             self._reach.speeds.add(node, self._reach.loop.time() - asked_s)

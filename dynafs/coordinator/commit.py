@@ -27,11 +27,12 @@ from dynafs.errors import (
     TooManyActors,
     TooManySiblings,
     WriteQuorumLost,
+    failure_code,
 )
 from dynafs.files.version import EMPTY, Record, Version
 from dynafs.jobs.tasks import note_failure
 from dynafs.jobs.throttle import Throttle
-from dynafs.membership.cluster import VIEWS_MAX, Cluster, failure_code
+from dynafs.membership.cluster import VIEWS_MAX, Cluster
 from dynafs.observe import metrics
 from dynafs.peers.dispatcher import Dispatcher
 from dynafs.ports import Answer, Clock, Store
@@ -81,7 +82,7 @@ class Committer:
         self._stamps, self._clock, self._throttle = stamps, clock, throttle
         self._actors = ActorNames()
         #: {commit id: the commit}, the oldest first
-        self._served: OrderedDict[bytes, asyncio.Task[Answer]] = OrderedDict()
+        self._served: OrderedDict[bytes, asyncio.Task[Answer[CommitReply]]] = OrderedDict()
 
     def register(self, dispatcher: Dispatcher) -> None:
         """Coordinate commits for gateways that own no copy."""
@@ -250,12 +251,11 @@ class Committer:
                 if not isinstance(error, NOT_SENT) and (not isinstance(error, PeerUnreachable) or error.is_sent):
                     return None, True
             else:
-                assert isinstance(answer.message, CommitReply)
                 stamped = msgspec.structs.replace(draft, stamp=Stamp(*answer.message.stamp))
                 return Receipt(stamped, answer.message.stored_on), False
         return None, False
 
-    async def serve(self, request: CommitVersion, body: bytes) -> Answer:
+    async def serve(self, request: CommitVersion, body: bytes) -> Answer[CommitReply]:
         """Coordinate a commit for a gateway, once however often it is asked for."""
         task = self._served.get(request.commit_id)
         if task is None:
@@ -267,7 +267,7 @@ class Committer:
                     self._served.popitem(last=False)
         return await asyncio.shield(task)
 
-    async def _serve(self, request: CommitVersion, body: bytes) -> Answer:
+    async def _serve(self, request: CommitVersion, body: bytes) -> Answer[CommitReply]:
         policy = QuorumPolicy(self._reach.view.n, request.r, request.w, request.is_available)
         policy.check()
         place = file_hash(request.key)

@@ -3,12 +3,13 @@
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from typing import Any
 
 import msgspec
 
-from dynafs.errors import ChunkMismatch, ClockSkewed, PeerTimeout, RingOutdated
+from dynafs.errors import ChunkMismatch, ClockSkewed, PeerTimeout, RingOutdated, failure_code
 from dynafs.jobs.tasks import note_failure
-from dynafs.membership.cluster import Cluster, failure_code
+from dynafs.membership.cluster import Cluster
 from dynafs.ports import Answer, Body
 from dynafs.quorum import QuorumWrite, Verdict
 from dynafs.wire.messages import StoreChunk, StoreRecord
@@ -56,7 +57,7 @@ class QuorumWriter:
             self._owner_of[node] = hint_for
         self.follow(node, self._ask(node, hint_for))
 
-    def _ask(self, node: str, hint_for: str) -> "asyncio.Future[Answer]":
+    def _ask(self, node: str, hint_for: str) -> "asyncio.Future[Answer[Any]]":
         request = self._request
         if hint_for:
             request = msgspec.structs.replace(request, hint_for=hint_for, is_counted=self._is_sloppy)
@@ -68,12 +69,12 @@ class QuorumWriter:
         await self.decided
         return self.fold
 
-    def follow(self, node: str, future: "asyncio.Future[Answer] | asyncio.Future[None]") -> None:
+    def follow(self, node: str, future: "asyncio.Future[Answer[Any]] | asyncio.Future[None]") -> None:
         """Fold this owner's answer in when it comes."""
         self._open[node] = None
         future.add_done_callback(partial(self._on_answer, node))
 
-    def _on_answer(self, node: str, future: "asyncio.Future[Answer] | asyncio.Future[None]") -> None:
+    def _on_answer(self, node: str, future: "asyncio.Future[Answer[Any]] | asyncio.Future[None]") -> None:
         if node not in self._open:
             # Too late: it counts as failed, and somebody stands in for it.
             note_failure(future)
@@ -104,7 +105,7 @@ class QuorumWriter:
                 self._ask(node, owner).add_done_callback(partial(self._on_hinted, owner))
             return
 
-    def _on_hinted(self, owner: str, future: "asyncio.Future[Answer]") -> None:
+    def _on_hinted(self, owner: str, future: "asyncio.Future[Answer[Any]]") -> None:
         self._hints_open -= 1
         if future.cancelled() or future.exception() is not None:
             self._stand_in_for(owner)

@@ -4,8 +4,8 @@ import asyncio
 from functools import partial
 
 from dynafs.coordinator.agreement import Asked, FirstAnswers, context_of
-from dynafs.errors import DynafsError, ReadQuorumLost
-from dynafs.membership.cluster import Cluster, failure_code
+from dynafs.errors import DynafsError, ReadQuorumLost, failure_code
+from dynafs.membership.cluster import Cluster
 from dynafs.observe import metrics
 from dynafs.ports import Answer
 from dynafs.quorum import QuorumPolicy, QuorumRead, Verdict
@@ -104,14 +104,14 @@ class ReadRun:
         )
         self.follow(node, self._reach.ask(node, question), whole=whole)
 
-    def follow(self, node: str, future: "asyncio.Future[Answer]", *, whole: bool) -> None:
+    def follow(self, node: str, future: "asyncio.Future[Answer[RecordReply]]", *, whole: bool) -> None:
         """Fold an answer in when it comes, at once if it is here."""
         if future.done():
             self._on_answer(node, whole, future)
         else:
             future.add_done_callback(partial(self._on_answer, node, whole))
 
-    def _on_answer(self, node: str, whole: bool, future: "asyncio.Future[Answer]") -> None:  # noqa: FBT001
+    def _on_answer(self, node: str, whole: bool, future: "asyncio.Future[Answer[RecordReply]]") -> None:  # noqa: FBT001
         if node != self._reach.me:
             self._reach.speeds.add(node, self._reach.loop.time() - self._asked_s[node])
         try:
@@ -123,9 +123,8 @@ class ReadRun:
             self._ask_next()
         self._check()
 
-    def _fold_answer(self, node: str, answer: Answer, *, whole: bool) -> None:
+    def _fold_answer(self, node: str, answer: Answer[RecordReply], *, whole: bool) -> None:
         reply = answer.message
-        assert isinstance(reply, RecordReply)
         context = context_of(reply, answer.body)
         if whole:
             self.fold.add_record(node, reply.digest, decode_record(answer.body))

@@ -10,11 +10,11 @@ from dynafs.causality.version_set import join
 from dynafs.coordinator.agreement import FirstAnswers, is_plain, may_agree
 from dynafs.coordinator.quorum_write import store_at
 from dynafs.coordinator.read_run import ReadRun
-from dynafs.errors import DynafsError, ReadQuorumLost
+from dynafs.errors import DynafsError, ReadQuorumLost, failure_code
 from dynafs.files.version import EMPTY, Record
 from dynafs.jobs.tasks import BoundedTasks
 from dynafs.jobs.throttle import Throttle
-from dynafs.membership.cluster import Cluster, failure_code
+from dynafs.membership.cluster import Cluster
 from dynafs.membership.latency import HedgeDelay
 from dynafs.observe import metrics
 from dynafs.observe.events import get_logger
@@ -22,7 +22,7 @@ from dynafs.quorum import QuorumPolicy, QuorumRead, QuorumWrite, Verdict
 from dynafs.quorum.read import RepairPlan
 from dynafs.ring import file_hash
 from dynafs.ring.view import RingView
-from dynafs.wire.messages import ReadRecord, RecordReply, StoreRecord
+from dynafs.wire.messages import ReadRecord, StoreRecord
 from dynafs.wire.records import decode_record, encode_record
 
 log = get_logger()
@@ -137,7 +137,6 @@ class ReplicatedRecords:
             try:
                 if isinstance(result, BaseException):
                     raise result
-                assert isinstance(result.message, RecordReply)
                 fold.add_record(node, result.message.digest, decode_record(result.body))
             except DynafsError as error:
                 fold.retract(node, failure_code(error))

@@ -10,16 +10,17 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequenc
 from typing import NamedTuple
 
 from dynafs.coordinator.files import FileReader
-from dynafs.errors import DynafsError, WriteQuorumLost
+from dynafs.errors import DynafsError, WriteQuorumLost, failure_code
 from dynafs.files import FileName, Version
 from dynafs.files.manifest import PAGE_CHUNKS, chunk_count
 from dynafs.jobs.tasks import BoundedTasks
-from dynafs.membership.cluster import Cluster, failure_code
+from dynafs.membership.cluster import Cluster
 from dynafs.observe.events import get_logger
 from dynafs.observe.supervision import reporting
 from dynafs.quorum import QuorumPolicy, QuorumWrite, Verdict
 from dynafs.ring import file_hash
-from dynafs.wire.messages import ChunkStates, ConfirmReferences, ReleaseReferences
+from dynafs.wire.messages import ConfirmReferences, ReleaseReferences
+from dynafs.wire.replies import states_of
 
 log = get_logger()
 
@@ -120,8 +121,7 @@ class ReferenceNotifier:
             answer = await self._reach.ask(node, request)
         except DynafsError as error:
             return [failure_code(error)] * len(ids)
-        assert isinstance(answer.message, ChunkStates)
-        return answer.message.states
+        return states_of(answer.message, len(ids))
 
 
 async def all_chunk_ids(files: FileReader, key: bytes, version: Version) -> AsyncIterator[tuple[bytes, ...]]:

@@ -6,14 +6,14 @@ from typing import NamedTuple, TypeVar
 
 import msgspec
 
-from dynafs.errors import DynafsError, ReadQuorumLost, RemoteProtocolError
+from dynafs.errors import DynafsError, ReadQuorumLost, RemoteProtocolError, failure_code
 from dynafs.files import Record
 from dynafs.files.name import common_prefix
 from dynafs.files.version import EMPTY
-from dynafs.membership.cluster import Cluster, failure_code
+from dynafs.membership.cluster import Cluster
 from dynafs.observe import metrics
 from dynafs.ring.view import RingView
-from dynafs.wire.listing_messages import ListRecords, ListReply, ReadRows, RowsReply
+from dynafs.wire.listing_messages import ListRecords, ListReply, ReadRows
 from dynafs.wire.records import decode_record
 from dynafs.wire.rows import ROWS_MAX
 
@@ -90,7 +90,7 @@ class PageSource:
             body = msgspec.msgpack.encode(some)
             answer = await self._reach.ask(node, ReadRows(bucket, ring_version), body, is_bulk=True)
             rows = _decoded(_rows_decoder, bytes(answer.body))
-            if not isinstance(answer.message, RowsReply) or len(rows) != len(some):
+            if len(rows) != len(some):
                 raise RemoteProtocolError(f"{node} replies {len(rows)} rows to {len(some)} paths")
             found |= {path: decode_record(row) for path, row in zip(some, rows, strict=True)}
         return found

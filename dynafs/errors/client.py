@@ -39,3 +39,20 @@ class ContentMismatch(DynafsError):
     """The bytes that arrived are not those of the version that the node announced."""
 
     code = "content_mismatch"
+
+
+class ServerRefused(DynafsError):
+    """What a client gets for a node's error answer; `remote_code` is the node's code, `status` the HTTP status."""
+
+    code = "server_refused"
+
+    def __init__(self, status: int, remote_code: str, message: str, evidence: Mapping[str, object]) -> None:
+        super().__init__(message, **{**evidence, "status": status, "code": remote_code})
+        self.status, self.remote_code = status, remote_code
+
+
+class ServerUnreachable(DynafsError):
+    """What a client gets when no node answers at the URL, or the answer breaks off."""
+
+    code = "server_unreachable"
+    retryable = True

@@ -27,6 +27,12 @@ class ReplyTooLarge(ProtocolError):
     code = "reply_too_large"
 
 
+class ReplyUnexpected(ProtocolError):
+    """A peer's reply is well-formed and does not fit the request; it counts as none."""
+
+    code = "reply_unexpected"
+
+
 class PeerError(DynafsError):
     """A call to a peer did not bring an answer."""
 
@@ -92,3 +98,10 @@ class PeerRefused(PeerError):
         self.remote_code, self.remote_message = remote_code, message
         #: the remote error's evidence
         self.remote = remote
+
+
+def failure_code(error: BaseException | None) -> str:
+    """Return the code by which a failed node is reported; a peer's own error keeps the peer's code."""
+    if isinstance(error, PeerRefused):
+        return error.remote_code
+    return error.code if isinstance(error, DynafsError) else "internal_error"

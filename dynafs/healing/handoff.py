@@ -25,7 +25,7 @@ from dynafs.observe.events import get_logger
 from dynafs.ports import Clock, Hint, Reference, Store
 from dynafs.replica.hints import HintBook
 from dynafs.ring import file_hash
-from dynafs.wire.messages import ChunkStates, ConfirmReferences, StoreChunk, StoreRecord
+from dynafs.wire.messages import ConfirmReferences, StoreChunk, StoreRecord
 
 log = get_logger()
 
@@ -112,7 +112,6 @@ class Handoff:
         """Return whether the target has a chunk already, with a reference from this upload by now."""
         request = ConfirmReferences(hint.chunk_id, hint.upload_id, hint.key)
         answer = await self._reach.ask(hint.target, request)
-        assert isinstance(answer.message, ChunkStates)
         return answer.message.states == ["present"]
 
     async def _let_go(self, hint: Hint) -> None:

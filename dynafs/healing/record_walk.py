@@ -28,7 +28,8 @@ from dynafs.membership.cluster import Cluster
 from dynafs.ports import Store
 from dynafs.ring import file_hash
 from dynafs.storage.stored import stored_record
-from dynafs.wire.messages import ChunkStates, ConfirmReferences
+from dynafs.wire.messages import ConfirmReferences
+from dynafs.wire.replies import states_of
 
 #: Records looked at together.
 PAGE_RECORDS = 128
@@ -92,8 +93,7 @@ class RecordWalk:
         for node, some in by_owner(self._reach, ids):
             if self._reach.is_up(node):
                 answer = await self._reach.ask(node, ConfirmReferences(b"".join(some), version.upload_id, key))
-                assert isinstance(answer.message, ChunkStates)
-                for chunk_id, state in zip(some, answer.message.states, strict=True):
+                for chunk_id, state in zip(some, states_of(answer.message, len(some)), strict=True):
                     if state != "present":
                         lack = MissingCopy(node, chunk_id, version.upload_id, key)
                         size_bytes = version.manifest.chunk_size_bytes if version.manifest else 0

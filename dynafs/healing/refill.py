@@ -22,9 +22,9 @@ from contextlib import suppress
 
 import msgspec
 
-from dynafs.errors import DynafsError
+from dynafs.errors import DynafsError, failure_code
 from dynafs.membership import DiskHistory, RingConsensus
-from dynafs.membership.cluster import Cluster, Merge, failure_code
+from dynafs.membership.cluster import Cluster, Merge
 from dynafs.observe.events import get_logger
 from dynafs.observe.supervision import supervised
 from dynafs.peers.dispatcher import Dispatcher
@@ -74,7 +74,6 @@ class Refill:
             for node in list(strangers):
                 with suppress(DynafsError):
                     answer = await self._reach.ask(node, PullRecords(b"", 0, self._disk.generation))
-                    assert isinstance(answer.message, PulledRecords)
                     await self._disk.meet(node, answer.message.generation)
                     strangers.remove(node)
             await asyncio.sleep(RETRY_S_MAX)
@@ -128,7 +127,6 @@ class Refill:
             request = PullRecords(after, PAGE_RECORDS, self._disk.generation)
             answer = await self._reach.ask(node, request, is_bulk=True)
             reply = answer.message
-            assert isinstance(reply, PulledRecords)
             await self._disk.meet(node, reply.generation)
             self._answered[node] = None
             if reply.knows_other and not self._disk.is_lost:
@@ -140,7 +138,7 @@ class Refill:
             after = reply.after
         await self._disk.note_pulled(node)
 
-    async def serve(self, peer: str, request: PullRecords) -> Answer:
+    async def serve(self, peer: str, request: PullRecords) -> Answer[PulledRecords]:
         """Return the next records of partitions that the peer owns."""
         knows_other = await self._disk.meet(peer, request.generation)
         page = await self._store.scan_records(request.after, min(request.limit, PAGE_RECORDS))

@@ -27,7 +27,8 @@ from dynafs.ports import Answer, Clock, Store
 from dynafs.ring import file_hash
 from dynafs.ring.transition import Step
 from dynafs.storage.stored import stored_record
-from dynafs.wire.messages import CompareRecords, Differing, ReapRecords, Stored
+from dynafs.wire.message import Stored
+from dynafs.wire.messages import CompareRecords, ReapRecords
 from dynafs.wire.records import record_digest
 from dynafs.wire.rows import checked_rows
 
@@ -87,10 +88,9 @@ class TombstoneReaper:
             answer = await self._reach.ask(node, CompareRecords(), msgspec.msgpack.encode(rows))
         except DynafsError:
             return [key for key, _ in rows]
-        assert isinstance(answer.message, Differing)
         return [rows[number][0] for number in answer.message.rows if 0 <= number < len(rows)]
 
-    async def serve(self, body: bytes) -> Answer:
+    async def serve(self, body: bytes) -> Answer[Stored]:
         """Remove tombstones that everybody holds, unless this node's clock says that it is too early."""
         rows = checked_rows(body, "key and digest")
         due = [

@@ -9,7 +9,7 @@ import msgspec
 from dynafs.errors import DynafsError
 from dynafs.membership.cluster import Cluster
 from dynafs.ring import file_hash
-from dynafs.wire.messages import FindUploads, Standing
+from dynafs.wire.messages import FindUploads
 from dynafs.wire.rows import ROWS_MAX
 
 #: (key of the file, upload id)
@@ -59,5 +59,4 @@ class UploadLookup:
 
     async def _ask(self, node: str, uploads: list[Upload]) -> list[Upload]:
         answer = await self._reach.ask(node, FindUploads(), msgspec.msgpack.encode(uploads))
-        assert isinstance(answer.message, Standing)
         return [uploads[row] for row in answer.message.rows if 0 <= row < len(uploads)]

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import TypeVar
 
-from dynafs.errors import DynafsError, PeerRefused, QuorumError, RingOutdated
+from dynafs.errors import QuorumError, RingOutdated
 from dynafs.membership import Calls, RingConsensus, RingRegister
 from dynafs.membership.deadlines import Deadlines
 from dynafs.membership.hedging import Hedges
@@ -12,7 +12,7 @@ from dynafs.membership.latency import PeerLatency
 from dynafs.ports import Membership
 from dynafs.ring import Ring
 from dynafs.ring.view import RingView
-from dynafs.wire.messages import ReadRecord, RecordReply
+from dynafs.wire.messages import ReadRecord
 
 T = TypeVar("T")
 
@@ -128,13 +128,5 @@ class Cluster:
 async def take_over(reach: Cluster, merge: Merge, node: str, key: bytes) -> None:
     """Make a record of another node part of what is held here, if it still has one. Raises DynafsError."""
     answer = await reach.ask(node, ReadRecord(key, whole=True))
-    assert isinstance(answer.message, RecordReply)
     if answer.body:
         await merge(key, bytes(answer.body))
-
-
-def failure_code(error: BaseException | None) -> str:
-    """Return the code by which a failed node is reported; a peer's own error keeps the peer's code."""
-    if isinstance(error, PeerRefused):
-        return error.remote_code
-    return error.code if isinstance(error, DynafsError) else "internal_error"

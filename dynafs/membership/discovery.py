@@ -8,6 +8,7 @@ it gossips. Names are resolved again at every try, for containers change their a
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
+from typing import Any
 
 import msgspec
 
@@ -29,7 +30,7 @@ LOOK_S = 1.0
 SEEDS_S = 30.0
 
 #: Asks the node at HOST:PORT, whoever that is. Returns what it says and the address that its name stands for now.
-AskAt = Callable[[str], Awaitable[tuple[Answer, str]]]
+AskAt = Callable[[str], Awaitable[tuple[Answer[Any], str]]]
 
 
 class ClusterParameters(msgspec.Struct, frozen=True):
@@ -60,7 +61,7 @@ async def find_cluster(seeds: Sequence[str], ask_at: AskAt) -> tuple[Introductio
         await asyncio.sleep(LOOK_S)
 
 
-def checked_introduction(answer: Answer) -> Introduction:
+def checked_introduction(answer: Answer[Any]) -> Introduction:
     """Return how a peer introduces its cluster, without addresses that cannot be called.
 
     Raises RemoteProtocolError when it is no introduction, or one of a cluster that cannot be.
@@ -89,7 +90,7 @@ class Discovery:
     def __init__(
         self,
         gossip: Gossip,
-        ask: Callable[[str, AskIntroduction], Awaitable[Answer]],
+        ask: Callable[[str, AskIntroduction], Awaitable[Answer[Any]]],
         host_of: Callable[[str], str],
         peers: Callable[[], Sequence[str]],
         about: Callable[[], Mapping[str, str]],

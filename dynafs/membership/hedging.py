@@ -1,9 +1,9 @@
 """Hedges: further owners that are asked because those asked first are late, within a budget.
 
 A hedge shortens a read while one owner is slow. While all owners are slow, because the cluster has more work than
-processors, it adds to what makes them slow. So reads earn hedges (as in Finagle's `RetryBudget`): one for 20 reads, and
-some at a time, which suffices while an owner becomes slow: from then on it is asked last (`latency.PeerLatency`). A node
-whose own timers fire late sends none: what it waits for has probably come and waits for the event loop.
+processors, it adds to what makes them slow. So reads earn hedges (as in Finagle's `RetryBudget`): one for 20 reads,
+and some at a time, which suffices while an owner becomes slow: from then on it is asked last (`latency.PeerLatency`).
+A node whose own timers fire late sends none: what it waits for has probably come and waits for the event loop.
 """
 
 import asyncio

@@ -5,6 +5,7 @@ The decisions are `ring.paxos`'s (single-decree Paxos for each version); this br
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
 
 from dynafs.errors import DynafsError, RingBehind, RingChanged, RingUndecided
 from dynafs.membership.ring_register import RingRegister
@@ -21,7 +22,7 @@ PAUSE_S_MAX = 0.4
 PROPOSER_SIZE_BYTES = 8
 
 #: Sends a request to a node, this one included.
-Ask = Callable[[str, RingRequest, bytes], Awaitable[Answer]]
+Ask = Callable[[str, RingRequest, bytes], Awaitable[Answer[Any]]]
 
 
 class RingConsensus:
@@ -131,7 +132,9 @@ class RingConsensus:
                 votes.append((node, Acceptor(vote.version, promised, accepted, bytes(answer.body))))
         return votes
 
-    async def _ask_all(self, nodes: Sequence[str], request: RingRequest, body: bytes) -> list[Answer | DynafsError]:
+    async def _ask_all(
+        self, nodes: Sequence[str], request: RingRequest, body: bytes
+    ) -> list[Answer[Any] | DynafsError]:
         answers = await asyncio.gather(*(self._ask(node, request, body) for node in nodes), return_exceptions=True)
         for answer in answers:
             if isinstance(answer, BaseException) and not isinstance(answer, DynafsError):

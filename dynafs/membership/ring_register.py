@@ -19,7 +19,7 @@ from dynafs.ring.paxos import NO_BALLOT, Acceptor, Ballot
 from dynafs.ring.transition import RingState
 from dynafs.ring.view import RingView
 from dynafs.storage.stored import decode_stored
-from dynafs.wire.messages import Stored
+from dynafs.wire.message import Stored
 from dynafs.wire.ring import decode_ring_state, encode_ring_state
 from dynafs.wire.ring_messages import AcceptRing, LearnRing, PrepareRing, ReadRing, RingReply, RingVote
 
@@ -72,19 +72,19 @@ class RingRegister:
         """The state that stands."""
         return self.view.state
 
-    async def _prepare(self, request: PrepareRing) -> Answer:
+    async def _prepare(self, request: PrepareRing) -> Answer[RingVote]:
         return await self._vote(request.version, Ballot(request.round, request.proposer), b"")
 
-    async def _accept(self, request: AcceptRing, body: bytes) -> Answer:
+    async def _accept(self, request: AcceptRing, body: bytes) -> Answer[RingVote]:
         if decode_ring_state(body).version != request.version:
             raise RequestInvalid("version", "the state in the body has another one")
         return await self._vote(request.version, Ballot(request.round, request.proposer), body)
 
-    async def _take_in(self, body: bytes) -> Answer:
+    async def _take_in(self, body: bytes) -> Answer[Stored]:
         await self.learn(decode_ring_state(body))
         return Answer(Stored())
 
-    def _read(self) -> Answer:
+    def _read(self) -> Answer[RingReply]:
         is_pending = self.pending is not None
         return Answer(RingReply(self.state.version, is_pending), encode_ring_state(self.state))
 
@@ -116,7 +116,7 @@ class RingRegister:
         value = self._acceptor.value
         return decode_ring_state(value) if value and self._acceptor.version > self.state.version else None
 
-    async def _vote(self, version: int, ballot: Ballot, value: bytes) -> Answer:
+    async def _vote(self, version: int, ballot: Ballot, value: bytes) -> Answer[RingVote]:
         self.check_memory()
         if self._silent_to is not None and version <= self._silent_to:
             raise RingBehind(f"this node lost its disk; it votes again after version {self._silent_to}")

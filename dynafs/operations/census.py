@@ -19,14 +19,14 @@ from collections import deque
 from collections.abc import AsyncIterator
 
 from dynafs.coordinator.files import FileReader
-from dynafs.errors import DynafsError
+from dynafs.errors import DynafsError, failure_code
 from dynafs.files.version import Record
 from dynafs.jobs.job import Job, JobRegistry
-from dynafs.membership.cluster import Cluster, failure_code
+from dynafs.membership.cluster import Cluster
 from dynafs.operations.census_report import CensusReport, add
 from dynafs.operations.copy_count import CopyCount
 from dynafs.ports import Clock
-from dynafs.wire.messages import ScannedRecords, ScanRecords
+from dynafs.wire.messages import ScanRecords
 from dynafs.wire.records import decode_record
 from dynafs.wire.rows import reply_rows
 
@@ -110,5 +110,4 @@ class _Scan:
             except DynafsError as error:
                 self.problem = failure_code(error)
                 return
-            assert isinstance(answer.message, ScannedRecords)
             self._after = answer.message.after

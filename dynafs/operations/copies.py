@@ -4,12 +4,13 @@ import asyncio
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from dynafs.errors import DynafsError
+from dynafs.errors import DynafsError, failure_code
 from dynafs.files import FileName, Version
-from dynafs.membership.cluster import Cluster, failure_code
+from dynafs.membership.cluster import Cluster
 from dynafs.ring import file_hash
-from dynafs.wire.messages import ChunkStates, CountHints, HintCounts, ReadRecord, RecordReply, StatChunks
+from dynafs.wire.messages import CountHints, ReadRecord, StatChunks
 from dynafs.wire.records import decode_record
+from dynafs.wire.replies import states_of
 
 
 class ChunkWhereabouts(NamedTuple):
@@ -34,7 +35,6 @@ class CopyInspector:
             if isinstance(answer, BaseException):
                 states[node] = failure_code(answer)
                 continue
-            assert isinstance(answer.message, RecordReply)
             held = decode_record(answer.body).newest
             states[node] = "missing" if held is None else "current" if held.stamp == version.stamp else "stale"
         return states
@@ -48,7 +48,6 @@ class CopyInspector:
             if isinstance(answer, BaseException):
                 found[node] = failure_code(answer)
             else:
-                assert isinstance(answer.message, HintCounts)
                 found[node] = answer.message.targets
         return found
 
@@ -70,5 +69,4 @@ class CopyInspector:
             answer = await self._reach.ask(node, StatChunks(b"".join(chunk_ids)))
         except DynafsError as error:
             return dict.fromkeys(chunk_ids, failure_code(error))
-        assert isinstance(answer.message, ChunkStates)
-        return dict(zip(chunk_ids, answer.message.states, strict=True))
+        return dict(zip(chunk_ids, states_of(answer.message, len(chunk_ids)), strict=True))

@@ -11,14 +11,15 @@ from dataclasses import dataclass
 
 from dynafs.coordinator.files import FileReader
 from dynafs.coordinator.references import all_chunk_ids, by_owner
-from dynafs.errors import DynafsError
+from dynafs.errors import DynafsError, failure_code
 from dynafs.files import Version
 from dynafs.files.version import EMPTY, Record
-from dynafs.membership.cluster import Cluster, failure_code
+from dynafs.membership.cluster import Cluster
 from dynafs.operations.census_report import CensusReport, MissingCopy, add, shown
 from dynafs.ring import file_hash, partition_of
-from dynafs.wire.messages import ChunkStates, ReadRecord, RecordReply, StatChunks
+from dynafs.wire.messages import ReadRecord, StatChunks
 from dynafs.wire.records import decode_record
+from dynafs.wire.replies import states_of
 
 #: Pauses before the looks at what lacks copies, and of how much of that a whole census may be made: of a node that lost
 #: its disk everything is looked at once more, without waiting for it.
@@ -153,8 +154,7 @@ class CopyCount:
             )
         except DynafsError as error:
             return [failure_code(error)] * len(ids)
-        assert isinstance(answer.message, ChunkStates)
-        return answer.message.states
+        return states_of(answer.message, len(ids))
 
     async def _look_again(self, doubts: Iterable[_Doubt]) -> None:
         by_key: dict[bytes, list[_Doubt]] = {}
@@ -187,9 +187,9 @@ class CopyCount:
         asked = [self._reach.ask(node, ReadRecord(key, whole=True)) for node in owners]
         found = {}
         for node, answer in zip(owners, await asyncio.gather(*asked, return_exceptions=True), strict=True):
-            if not isinstance(answer, BaseException) and isinstance(answer.message, RecordReply):
+            if not isinstance(answer, BaseException):
                 found[node] = decode_record(answer.body)
-            elif isinstance(answer, BaseException) and not isinstance(answer, DynafsError):
+            elif not isinstance(answer, DynafsError):
                 raise answer
         return found
 

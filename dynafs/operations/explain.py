@@ -7,14 +7,14 @@ import msgspec
 
 from dynafs.coordinator.files import FileReader
 from dynafs.coordinator.references import all_chunk_ids
-from dynafs.errors import DynafsError
+from dynafs.errors import DynafsError, failure_code
 from dynafs.files import FileName, Record
 from dynafs.files.version import EMPTY
-from dynafs.membership.cluster import Cluster, failure_code
+from dynafs.membership.cluster import Cluster
 from dynafs.operations.copies import CopyInspector
 from dynafs.quorum import QuorumPolicy
 from dynafs.ring import file_hash, partition_of
-from dynafs.wire.messages import CountHints, HintCounts, ReadRecord
+from dynafs.wire.messages import CountHints, ReadRecord
 from dynafs.wire.records import decode_record
 
 #: Bad copies of chunks that are named; all are counted.
@@ -97,7 +97,6 @@ class Explainer:
             answer = await self._reach.ask(node, CountHints(key))
         except DynafsError:
             return {}
-        assert isinstance(answer.message, HintCounts)
         return {target: count for target, (count, _, _) in answer.message.targets.items()}
 
     async def _look_at_chunks(self, name: FileName, merged: Record, told: Explanation) -> None:

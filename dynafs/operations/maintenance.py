@@ -24,7 +24,7 @@ from dynafs.ring.names import BYTES_PER_S_MAX, checked_node
 from dynafs.ring.plan import Plan
 from dynafs.ring.safety import reason_of
 from dynafs.ring.transition import Step
-from dynafs.wire.messages import Stored
+from dynafs.wire.message import Stored
 from dynafs.wire.operator_messages import LimitJob, OperatorRequest, RestartNode, SetDraining
 
 log = get_logger()
@@ -62,7 +62,7 @@ class Maintenance:
         """Whether this node is being taken out of service."""
         return self._status.is_draining
 
-    def serve(self, request: OperatorRequest) -> Answer:
+    def serve(self, request: OperatorRequest) -> Answer[Stored]:
         """Do what an operator asked another node for. Raises DynafsError."""
         match request:
             case SetDraining():

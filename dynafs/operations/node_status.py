@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
-from dynafs.errors import DynafsError
+from dynafs.errors import DynafsError, failure_code
 from dynafs.membership import DiskHistory, SelfStatus
-from dynafs.membership.cluster import Cluster, failure_code
+from dynafs.membership.cluster import Cluster
 from dynafs.peers.dispatcher import Dispatcher
 from dynafs.ports import Answer, Clock, Store
 from dynafs.wire.ring import encode_ring_state
@@ -51,7 +51,7 @@ class StatusSurvey:
         """Answer peers that ask how this node is."""
         dispatcher.register(AskStatus, lambda _, request, _body: self.serve(request))
 
-    def serve(self, request: AskStatus) -> Answer:
+    def serve(self, request: AskStatus) -> Answer[NodeStatus]:
         """Tell how this node is. Raises StoreFailed."""
         state, status = self._reach.view.state, self._status
         unreached = tuple(node for node in request.nodes[:NODES_MAX] if not self._reach.is_up(node))
@@ -104,7 +104,6 @@ class StatusSurvey:
             answer = await self._reach.ask(node, request)
         except DynafsError as error:
             return NodeReport(problem=failure_code(error))
-        assert isinstance(answer.message, NodeStatus)
         status, middle_ms = answer.message, (asked_ms + self._clock.wall_ms()) // 2
         offset_ms = status.wall_ms - middle_ms
         return NodeReport(

@@ -1,6 +1,7 @@
 """One question to whoever listens at an address: for a node that does not know its peers yet."""
 
 import asyncio
+from typing import Any
 
 import msgspec
 
@@ -10,12 +11,12 @@ from dynafs.peers.caller import CallerConnection
 from dynafs.peers.sweeper import Sweeper
 from dynafs.ports import Answer, Clock
 from dynafs.wire.handshake import NONCE_SIZE_BYTES, CallerHandshake, Hello
-from dynafs.wire.message import Message
+from dynafs.wire.message import Question
 
 
 async def ask_at(
-    address: str, me: Hello, secret: bytes, message: Message, timeouts: TimeoutSettings, clock: Clock
-) -> tuple[Answer, str]:
+    address: str, me: Hello, secret: bytes, message: Question[Any], timeouts: TimeoutSettings, clock: Clock
+) -> tuple[Answer[Any], str]:
     """Return the answer of the node at HOST:PORT, and the IP address that HOST stands for now.
 
     me: our hello; the nonce is filled in. Raises PeerError, OSError.

@@ -4,7 +4,7 @@ import asyncio
 import math
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from dynafs.config import TimeoutSettings
 from dynafs.errors import (
@@ -24,13 +24,13 @@ from dynafs.ports import Answer, Body
 from dynafs.wire.error_reply import decode_error
 from dynafs.wire.frames import Frame, FrameKind, FrameTooLarge
 from dynafs.wire.handshake import CallerHandshake, HandshakeMessage
-from dynafs.wire.message import Message
+from dynafs.wire.message import Message, Question
 from dynafs.wire.messages import encode_message
 from dynafs.wire.replies import decode_reply_to, reply_type
 
 
 class _Waiting(NamedTuple):
-    future: "asyncio.Future[Answer]"
+    future: "asyncio.Future[Answer[Any]]"
     deadline_s: float
     timeout_s: float
     expected: type[Message]
@@ -57,7 +57,7 @@ class CallerConnection(FramedConnection):
         #: {request id: the call}, in the order of sending
         self._waiting: dict[int, _Waiting] = {}
         #: {request id: (message, head, body)} of those that are sent after the handshake
-        self._held: dict[int, tuple[Message, bytes, Body]] = {}
+        self._held: dict[int, tuple[Question[Any], bytes, Body]] = {}
         self._next_id = 0
         #: loop time from which `sweep` may have something to do
         self.due_s = math.inf
@@ -94,9 +94,9 @@ class CallerConnection(FramedConnection):
         """Whether a call can be made: the connection stands, or is being opened."""
         return not self._is_over and (self._transport is None or not self._transport.is_closing())
 
-    def call(self, message: Message, body: Body, timeout_s: float) -> "asyncio.Future[Answer]":
+    def call(self, message: Question[Any], body: Body, timeout_s: float) -> "asyncio.Future[Answer[Any]]":
         """Send a request; the future fails with PeerError, and cancelling it frees the call's place."""
-        future: asyncio.Future[Answer] = self._loop.create_future()
+        future: asyncio.Future[Answer[Any]] = self._loop.create_future()
         if not self.is_usable:
             future.set_exception(PeerUnreachable(self.node, self._problem or "the connection is closed"))
             return future
@@ -116,7 +116,7 @@ class CallerConnection(FramedConnection):
         future.add_done_callback(partial(self._on_done, request_id))
         return future
 
-    def _send_request(self, request_id: int, message: Message, head: bytes, body: Body) -> None:
+    def _send_request(self, request_id: int, message: Question[Any], head: bytes, body: Body) -> None:
         """Send the request of a call, or fail the call."""
         if message.since > self._handshake.wire_version:
             self._fail(request_id, PeerOutdated(self.node, type(message).__name__))
@@ -131,7 +131,7 @@ class CallerConnection(FramedConnection):
         for request_id, request in held.items():
             self._send_request(request_id, *request)
 
-    def _on_done(self, request_id: int, future: "asyncio.Future[Answer]") -> None:
+    def _on_done(self, request_id: int, future: "asyncio.Future[Answer[Any]]") -> None:
         if future.cancelled() and self._waiting.pop(request_id, None) is not None:
             self._recall(request_id)
 

@@ -11,7 +11,7 @@ from dynafs.wire.messages import Request
 Q = TypeVar("Q", bound=Message)
 
 #: Answers one request: (peer, request, body).
-Handler = Callable[[str, Q, bytes | bytearray], Answer | Storing | Awaitable[Answer]]
+Handler = Callable[[str, Q, bytes | bytearray], Answer[Any] | Storing | Awaitable[Answer[Any]]]
 
 
 class Dispatcher:
@@ -25,7 +25,9 @@ class Dispatcher:
         assert kind not in self._handlers, kind
         self._handlers[kind] = handler
 
-    def handle(self, peer: str, request: Request, body: bytes | bytearray) -> Answer | Storing | Awaitable[Answer]:
+    def handle(
+        self, peer: str, request: Request, body: bytes | bytearray
+    ) -> Answer[Any] | Storing | Awaitable[Answer[Any]]:
         """Answer one request; reads of what is cached are answered at once. Raises DynafsError.
 
         peer: the node that sent it, this one included.

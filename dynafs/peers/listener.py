@@ -17,11 +17,12 @@ from dynafs.ports import Answer, Clock, RequestHandler, Storing
 from dynafs.wire.error_reply import encode_error
 from dynafs.wire.frames import Frame, FrameKind, FrameTooLarge
 from dynafs.wire.handshake import NONCE_SIZE_BYTES, HandshakeMessage, Hello, ListenerHandshake, Refusal
-from dynafs.wire.messages import Stored, decode_request, encode_message
+from dynafs.wire.message import Stored
+from dynafs.wire.messages import decode_request, encode_message
 
 log = get_logger()
 
-F = TypeVar("F", "asyncio.Future[Answer]", "asyncio.Future[None]")
+F = TypeVar("F", "asyncio.Future[Answer[Any]]", "asyncio.Future[None]")
 
 #: Callers that ping every interval are given this many intervals of silence.
 SILENCE_FACTOR = 5
@@ -60,7 +61,7 @@ class ListenerConnection(FramedConnection):
         super().__init__()
         self._listener, self._handshake = listener, handshake
         #: {request id: the answer in the making}
-        self._serving: dict[int, asyncio.Future[Answer] | asyncio.Future[None]] = {}
+        self._serving: dict[int, asyncio.Future[Answer[Any]] | asyncio.Future[None]] = {}
         #: loop time from which `sweep` has something to do: the caller has until then to prove itself
         self.due_s = self._loop.time() + listener.timeouts.connect_s
         self.peer = "?"
@@ -123,7 +124,7 @@ class ListenerConnection(FramedConnection):
         self._serving[frame.request_id] = future
         future.add_done_callback(partial(on_done, frame.request_id, size_bytes))
 
-    def _on_served(self, request_id: int, size_bytes: int, future: "asyncio.Future[Answer]") -> None:
+    def _on_served(self, request_id: int, size_bytes: int, future: "asyncio.Future[Answer[Any]]") -> None:
         if self._has_succeeded(request_id, size_bytes, future):
             self._send_answer(request_id, future.result())
 
@@ -141,7 +142,7 @@ class ListenerConnection(FramedConnection):
             self._send_error(request_id, error)
         return error is None
 
-    def _send_answer(self, request_id: int, answer: Answer) -> None:
+    def _send_answer(self, request_id: int, answer: Answer[Any]) -> None:
         """Send an answer, or why it cannot be sent."""
         try:
             self.send(FrameKind.REPLY, request_id, encode_message(answer.message), answer.body)

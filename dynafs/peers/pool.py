@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
+from typing import Any
 
 from dynafs.config import TimeoutSettings, split_address
 from dynafs.errors import PeerError, PeerUnreachable
@@ -10,7 +11,7 @@ from dynafs.observe.events import get_logger
 from dynafs.peers.lanes import BulkLane, ControlLane, Dialer
 from dynafs.ports import Answer, Body, Clock
 from dynafs.wire.handshake import Hello
-from dynafs.wire.message import Message
+from dynafs.wire.message import Question
 
 log = get_logger()
 
@@ -58,8 +59,8 @@ class PeerPool:
         return split_address(connection.address)[0] if connection is not None else ""
 
     def call(
-        self, node: str, message: Message, body: Body = b"", *, timeout_s: float, is_bulk: bool = False
-    ) -> "asyncio.Future[Answer]":
+        self, node: str, message: Question[Any], body: Body = b"", *, timeout_s: float, is_bulk: bool = False
+    ) -> "asyncio.Future[Answer[Any]]":
         """Send a request. The future fails with PeerError; cancelling it frees its place."""
         lanes = self._lanes.get(node)
         if lanes is None:
@@ -100,7 +101,7 @@ class PeerPool:
         await asyncio.gather(*(lane.close() for lanes in self._lanes.values() for lane in lanes))
 
 
-def _failed(error: PeerError) -> "asyncio.Future[Answer]":
-    future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+def _failed(error: PeerError) -> "asyncio.Future[Answer[Any]]":
+    future: asyncio.Future[Answer[Any]] = asyncio.get_running_loop().create_future()
     future.set_exception(error)
     return future

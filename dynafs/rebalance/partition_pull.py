@@ -19,7 +19,7 @@ from dynafs.healing.tree_comparison import TreeReader, place_of
 from dynafs.jobs.job import Job, JobRegistry
 from dynafs.membership.cluster import Cluster, Merge, take_over
 from dynafs.observe import metrics
-from dynafs.ports import Answer, Store
+from dynafs.ports import Store
 from dynafs.ring.transition import RingState
 from dynafs.ring.view import RingView
 from dynafs.wire.messages import LEAVES_MAX, TREE_KINDS, ReadChunk
@@ -158,7 +158,7 @@ class PartitionPull:
 
     async def _body(self, node: str, chunk_id: bytes) -> bytes | bytearray:
         try:
-            answer: Answer = await self._reach.ask(node, ReadChunk(chunk_id), is_bulk=True)
+            answer = await self._reach.ask(node, ReadChunk(chunk_id), is_bulk=True)
         except DynafsError:
             # Its copy is bad, or went; any other good one is as right.
             return await self._keeper.look(chunk_id)

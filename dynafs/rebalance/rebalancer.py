@@ -19,7 +19,7 @@ from dynafs.rebalance.policy_survey import PolicySurvey
 from dynafs.ring.transition import RingState, Step
 from dynafs.ring.view import RingView
 from dynafs.wire.ring import encode_ring_state
-from dynafs.wire.ring_messages import LearnRing, Pulled, ReadPulled, ReadRing, RingReply
+from dynafs.wire.ring_messages import LearnRing, Pulled, ReadPulled, ReadRing
 
 #: How often a node asks which ring stands, and how often it works on one that moves.
 INTERVAL_S, MOVING_INTERVAL_S = 60.0, 1.0
@@ -52,7 +52,7 @@ class Rebalancer:
         """Ask soon which ring it knows."""
         self.job.hurry()
 
-    def serve(self, request: ReadPulled) -> Answer:
+    def serve(self, request: ReadPulled) -> Answer[Pulled]:
         """Tell which partitions are here for the ring of an epoch."""
         done = self._puller.done(request.epoch, request.needed)
         return Answer(Pulled(), packed(done, self._reach.view.partition_count))
@@ -129,7 +129,6 @@ class Rebalancer:
     async def _knows(self, node: str, state: RingState) -> bool:
         try:
             answer = await self._reach.ask(node, ReadRing())
-            assert isinstance(answer.message, RingReply)
             if answer.message.version < state.version:
                 await self._reach.ask(node, LearnRing(), encode_ring_state(state))
         except DynafsError as error:

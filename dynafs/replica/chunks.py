@@ -24,12 +24,17 @@ class ChunkService:
         dispatcher.register(StoreChunk, self.store)
         dispatcher.register(StatChunks, lambda _, request, _body: self._stat(request))
 
-    def read(self, _: str, request: ReadChunk, body: bytes | bytearray) -> Answer | Awaitable[Answer]:  # noqa: ARG002
+    def read(
+        self,
+        _: str,
+        request: ReadChunk,
+        body: bytes | bytearray,  # noqa: ARG002  a handler's signature
+    ) -> Answer[ChunkReply] | Awaitable[Answer[ChunkReply]]:
         """Return a verified chunk. Raises ChunkMissing, ChunkCorrupt, StoreFailed."""
         found = self._store.read_chunk_now(request.chunk_id)
         return self._read_slowly(request) if found is None else Answer(ChunkReply(), found)
 
-    async def _read_slowly(self, request: ReadChunk) -> Answer:
+    async def _read_slowly(self, request: ReadChunk) -> Answer[ChunkReply]:
         return Answer(ChunkReply(), await self._store.read_chunk(request.chunk_id))
 
     def store(self, _: str, request: StoreChunk, body: bytes | bytearray) -> Storing:
@@ -45,12 +50,12 @@ class ChunkService:
         hint = self._hints.admit(asked)
         return self._hints.track(hint, self._store.put_chunk(chunk_id, upload_id, key, body, hint=hint))
 
-    def _stat(self, request: StatChunks) -> Answer | Awaitable[Answer]:
+    def _stat(self, request: StatChunks) -> Answer[ChunkStates] | Awaitable[Answer[ChunkStates]]:
         if request.verify:
             return self._verify_chunks(request)
         return Answer(ChunkStates([self._store.chunk_state(one) for one in checked_ids(request.chunk_ids)]))
 
-    async def _verify_chunks(self, request: StatChunks) -> Answer:
+    async def _verify_chunks(self, request: StatChunks) -> Answer[ChunkStates]:
         states = []
         for chunk_id in checked_ids(request.chunk_ids):
             state = self._store.chunk_state(chunk_id)

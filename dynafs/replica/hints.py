@@ -72,7 +72,7 @@ class HintBook:
                     return True
         return False
 
-    async def report(self, key: bytes = b"") -> Answer:
+    async def report(self, key: bytes = b"") -> Answer[HintCounts]:
         """Tell how much is kept for whom, of one file or of all."""
         targets = {}
         for target in await self._store.hint_targets():

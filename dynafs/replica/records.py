@@ -53,7 +53,7 @@ class RecordService:
         dispatcher.register(CompareRecords, lambda _, _request, body: self._compare(bytes(body)))
         dispatcher.register(ScanRecords, lambda _, request, _body: self._scan(request))
 
-    def read(self, _: str, request: ReadRecord, body: bytes | bytearray) -> Answer:  # noqa: ARG002  a handler's signature
+    def read(self, _: str, request: ReadRecord, body: bytes | bytearray) -> Answer[RecordReply]:  # noqa: ARG002  a handler's signature
         """Return the record under a key, its digest or its context. Raises ClockSkewed, ReplicaIncomplete,
         RingOutdated, RingBehind, StoreError."""
         if request.wall_ms:
@@ -114,12 +114,12 @@ class RecordService:
         if gone:
             self._on_replaced(key, gone)
 
-    def _compare(self, body: bytes) -> Answer:
+    def _compare(self, body: bytes) -> Answer[Differing]:
         rows = checked_rows(body, "key and digest")
         read = self._store.read_record
         return Answer(Differing([i for i, (key, digest) in enumerate(rows) if record_digest(read(key)) != digest]))
 
-    async def _scan(self, request: ScanRecords) -> Answer:
+    async def _scan(self, request: ScanRecords) -> Answer[ScannedRecords]:
         page = await self._store.scan_records(request.after, min(request.limit, ROWS_MAX))
         rows = [(key, _without_inline(stored_record(data))) for key, data in page.rows]
         return Answer(ScannedRecords(page.after), msgspec.msgpack.encode(rows))

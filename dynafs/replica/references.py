@@ -10,6 +10,7 @@ from dynafs.peers.dispatcher import Dispatcher
 from dynafs.ports import Answer, Clock, Reference, Store
 from dynafs.replica.fence import Fence
 from dynafs.storage.stored import stored_record
+from dynafs.wire.message import Stored
 from dynafs.wire.messages import (
     ChunkStates,
     ConfirmReferences,
@@ -18,7 +19,6 @@ from dynafs.wire.messages import (
     FoundReferences,
     ReleaseReferences,
     Standing,
-    Stored,
 )
 from dynafs.wire.rows import checked_ids, checked_rows
 
@@ -48,7 +48,7 @@ class ReferenceService:
         dispatcher.register(FindReferences, lambda _, request, _body: self.find_references(request))
         dispatcher.register(FindUploads, lambda _, _request, body: self.find_uploads(bytes(body)))
 
-    async def confirm(self, request: ConfirmReferences) -> Answer:
+    async def confirm(self, request: ConfirmReferences) -> Answer[ChunkStates]:
         """Make references as good as new where the chunk is here; tell the state of every chunk."""
         ids = checked_ids(request.chunk_ids)
         states = [self._store.chunk_state(chunk_id) for chunk_id in ids]
@@ -69,14 +69,14 @@ class ReferenceService:
         held = self._store.reference(chunk_id, upload_id)
         return held is not None and is_within(held, self._clock.wall_ms(), self._fresh_ms)
 
-    async def release(self, request: ReleaseReferences) -> Answer:
+    async def release(self, request: ReleaseReferences) -> Answer[Stored]:
         """Have references looked at soon."""
         self._on_released()
         ids = checked_ids(request.chunk_ids)
         await asyncio.gather(*(self._store.release_reference(one, request.upload_id) for one in ids))
         return Answer(Stored())
 
-    def find_uploads(self, body: bytes) -> Answer:
+    def find_uploads(self, body: bytes) -> Answer[Standing]:
         """Return which uploads are versions that stand here, durable or about to be. Raises ReplicaIncomplete."""
         self._fence.check_all_held()
         rows = checked_rows(body, "key and upload id")
@@ -86,7 +86,7 @@ class ReferenceService:
         held = {self._store.read_record(key), self._store.latest_record(key)}
         return any(version.upload_id == upload_id for data in held for version in stored_record(data).versions)
 
-    async def find_references(self, request: FindReferences) -> Answer:
+    async def find_references(self, request: FindReferences) -> Answer[FoundReferences]:
         """Return what refers to chunks here, for an owner that is about to drop them."""
         here = await self._store.references_to(checked_ids(request.chunk_ids)[:PAGE_CHUNKS], REFERENCES_MAX)
         rows = [(one.chunk_id + one.upload_id, one.key) for one in here]

@@ -26,7 +26,7 @@ class RowService:
         dispatcher.register(ListRecords, lambda _, request, _body: self.page(request))
         dispatcher.register(ReadRows, lambda _, request, body: self.rows(request, bytes(body)))
 
-    async def page(self, request: ListRecords) -> Answer:
+    async def page(self, request: ListRecords) -> Answer[ListReply]:
         """Return rows in path order. Raises ReplicaIncomplete, RingOutdated, RingBehind, StoreCorrupt."""
         self._fence.check_all_held()
         self._fence.check(request.ring_version)
@@ -37,7 +37,7 @@ class RowService:
         rows = page.records if request.is_live else [_before_version_3(row) for row in page.records]
         return Answer(ListReply(page.is_end, request.is_live), msgspec.msgpack.encode(rows))
 
-    def rows(self, request: ReadRows, body: bytes) -> Answer:
+    def rows(self, request: ReadRows, body: bytes) -> Answer[RowsReply]:
         """Return the rows of some files. Raises RequestInvalid, ReplicaIncomplete, RingOutdated, RingBehind,
         StoreCorrupt."""
         self._fence.check_all_held()

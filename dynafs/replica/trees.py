@@ -26,7 +26,7 @@ class TreeService:
         dispatcher.register(CompareTrees, lambda _, request, body: self.compare(request, bytes(body)))
         dispatcher.register(ReadLeaves, lambda _, request, _body: self.read(request))
 
-    async def compare(self, request: CompareTrees, body: bytes) -> Answer:
+    async def compare(self, request: CompareTrees, body: bytes) -> Answer[Differing]:
         """Tell which ranges of leaves are otherwise here."""
         _check_kind(request.kind)
         await self._fence.passed(request.ring_version)
@@ -39,7 +39,7 @@ class TreeService:
         sums = await self._store.tree_sums(request.kind, firsts, request.span)
         return Answer(Differing([i for i, (own, (_, told)) in enumerate(zip(sums, rows, strict=True)) if own != told]))
 
-    async def read(self, request: ReadLeaves) -> Answer:
+    async def read(self, request: ReadLeaves) -> Answer[LeafRows]:
         """Tell what leaves stand for."""
         _check_kind(request.kind)
         await self._fence.passed(request.ring_version)

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 from dynafs.config import TimeoutSettings
 from dynafs.errors import (
@@ -22,8 +23,8 @@ from dynafs.sim.loop import Life
 from dynafs.sim.network import Network
 from dynafs.wire.error_reply import decode_error, encode_error
 from dynafs.wire.frames import Frame, FrameDecoder, FrameKind, FrameTooLarge, encode_frame
-from dynafs.wire.message import Message
-from dynafs.wire.messages import Stored, decode_request, encode_message
+from dynafs.wire.message import Message, Question, Stored
+from dynafs.wire.messages import decode_request, encode_message
 from dynafs.wire.replies import decode_reply_to, reply_type
 
 log = get_logger()
@@ -34,7 +35,9 @@ class _Call:
 
     __slots__ = ("expected", "future", "timer")
 
-    def __init__(self, future: "asyncio.Future[Answer]", timer: asyncio.TimerHandle, expected: type[Message]) -> None:
+    def __init__(
+        self, future: "asyncio.Future[Answer[Any]]", timer: asyncio.TimerHandle, expected: type[Message]
+    ) -> None:
         self.future, self.timer, self.expected = future, timer, expected
 
 
@@ -64,7 +67,7 @@ class SimPeers:
         self._decoder.allow_full_frames()
         self._next_id = 0
         #: {(peer, its life, request id): {answers in the making}}
-        self._serving: dict[tuple[str, int, int], dict[asyncio.Future[Answer], None]] = {}
+        self._serving: dict[tuple[str, int, int], dict[asyncio.Future[Answer[Any]], None]] = {}
         self.handler: RequestHandler | None = None
 
     def start(self, handler: RequestHandler) -> None:
@@ -80,14 +83,14 @@ class SimPeers:
     def call(
         self,
         node: str,
-        message: Message,
+        message: Question[Any],
         body: Body = b"",
         *,
         timeout_s: float,
         is_bulk: bool = False,  # noqa: ARG002  all messages share one simulated link
-    ) -> "asyncio.Future[Answer]":
+    ) -> "asyncio.Future[Answer[Any]]":
         """Send a request. The future fails with PeerError; cancelling it frees its place."""
-        future: asyncio.Future[Answer] = self._loop.create_future()
+        future: asyncio.Future[Answer[Any]] = self._loop.create_future()
         link = self._links.get(node)
         if link is None or not link.life:
             future.set_exception(PeerUnreachable(node, link.problem if link else "no such peer"))
@@ -124,12 +127,12 @@ class SimPeers:
         self._settle(link, request_id, PeerTimeout(link.peer, timeout_s))
         self._send(link, FrameKind.CANCEL, request_id)
 
-    def _on_done(self, link: _Link, request_id: int, future: "asyncio.Future[Answer]") -> None:
+    def _on_done(self, link: _Link, request_id: int, future: "asyncio.Future[Answer[Any]]") -> None:
         if future.cancelled() and (call := link.calls.pop(request_id, None)) is not None:
             call.timer.cancel()
             self._send(link, FrameKind.CANCEL, request_id)
 
-    def _settle(self, link: _Link, request_id: int, outcome: Answer | PeerError) -> None:
+    def _settle(self, link: _Link, request_id: int, outcome: Answer[Any] | PeerError) -> None:
         call = link.calls.pop(request_id, None)
         if call is None:
             return
@@ -259,7 +262,7 @@ class SimPeers:
         self._serving.setdefault(who, {})[future] = None
         future.add_done_callback(partial(self._on_served, who))
 
-    def _on_served(self, who: tuple[str, int, int], future: "asyncio.Future[Answer]") -> None:
+    def _on_served(self, who: tuple[str, int, int], future: "asyncio.Future[Answer[Any]]") -> None:
         answers = self._serving[who]
         del answers[future]
         if not answers:
@@ -274,7 +277,7 @@ class SimPeers:
         else:
             raise error
 
-    def _reply(self, who: tuple[str, int, int], answer: Answer) -> None:
+    def _reply(self, who: tuple[str, int, int], answer: Answer[Any]) -> None:
         peer, life, request_id = who
         try:
             self._transmit(peer, life, FrameKind.REPLY, request_id, encode_message(answer.message), answer.body)
@@ -286,6 +289,6 @@ class SimPeers:
         self._transmit(peer, life, FrameKind.ERROR, request_id, encode_error(error))
 
 
-async def _when_stored(stored: "asyncio.Future[None]") -> Answer:
+async def _when_stored(stored: "asyncio.Future[None]") -> Answer[Any]:
     await stored
     return Answer(Stored())

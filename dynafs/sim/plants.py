@@ -82,7 +82,7 @@ async def _believe_everybody(self: _ChunkRace, node: str) -> ChunkBytes:
     """Take whatever a peer sends."""
     if node == self._reach.me:
         return await self._store.read_chunk(self._chunk_id)
-    answer: Answer = await self._reach.ask(node, ReadChunk(self._chunk_id), is_bulk=True)
+    answer: Answer[Any] = await self._reach.ask(node, ReadChunk(self._chunk_id), is_bulk=True)
     return answer.body
 
 
@@ -90,7 +90,7 @@ def _claim_everything(self: Fence | RingRegister, *_: object) -> None:
     """Let a node with an empty disk swear that nothing ever was."""
 
 
-async def _carry_out_again(self: Committer, request: CommitVersion, body: bytes) -> Answer:
+async def _carry_out_again(self: Committer, request: CommitVersion, body: bytes) -> Answer[Any]:
     """Commit as often as the request arrives."""
     return await self._serve(request, body)
 
@@ -160,7 +160,7 @@ async def _reap_at_once(self: TombstoneReaper, keys: Sequence[bytes]) -> int:
     return await _reap(self, keys)
 
 
-async def _serve_at_once(self: TombstoneReaper, body: bytes) -> Answer:
+async def _serve_at_once(self: TombstoneReaper, body: bytes) -> Answer[Any]:
     """Agree to that."""
     self._grace_ms = 0.0
     return await _serve_reaping(self, body)

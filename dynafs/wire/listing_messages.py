@@ -2,10 +2,17 @@
 
 from typing import ClassVar
 
-from dynafs.wire.message import Message
+from dynafs.wire.message import Message, Question
 
 
-class ListRecords(Message, frozen=True):
+class ListReply(Message, frozen=True):
+    """Body: encoded rows. is_end: whether no further row exists. is_live: rows without contents are left out."""
+
+    is_end: bool
+    is_live: bool = False
+
+
+class ListRecords(Question[ListReply], frozen=True):
     """Return the records of this bucket whose path starts with prefix and is greater than after, ascending.
 
     With a delimiter, rows behind the first file of a common prefix are skipped. ring_version: as in ReadRecord.
@@ -21,14 +28,13 @@ class ListRecords(Message, frozen=True):
     is_live: bool = False
 
 
-class ListReply(Message, frozen=True):
-    """Body: encoded rows. is_end: whether no further row exists. is_live: rows without contents are left out."""
+class RowsReply(Message, frozen=True):
+    """Body: [encoded row] in the order asked, empty bytes for a file of which nothing is held."""
 
-    is_end: bool
-    is_live: bool = False
+    since: ClassVar[int] = 3
 
 
-class ReadRows(Message, frozen=True):
+class ReadRows(Question[RowsReply], frozen=True):
     """Return the listing rows of these files of a bucket, with or without contents. Body: [path], at most 1024.
 
     ring_version: as in ReadRecord.
@@ -38,9 +44,3 @@ class ReadRows(Message, frozen=True):
 
     bucket: str
     ring_version: int = 0
-
-
-class RowsReply(Message, frozen=True):
-    """Body: [encoded row] in the order asked, empty bytes for a file of which nothing is held."""
-
-    since: ClassVar[int] = 3

@@ -12,7 +12,7 @@ import msgspec
 from dynafs.causality import Stamp
 from dynafs.errors import LocalProtocolError, RemoteProtocolError
 from dynafs.wire.listing_messages import ListRecords, ListReply, ReadRows, RowsReply
-from dynafs.wire.message import Message
+from dynafs.wire.message import Message, Question, Stored
 from dynafs.wire.operator_messages import OperatorRequest
 from dynafs.wire.ring_messages import (
     AskIntroduction,
@@ -27,7 +27,16 @@ from dynafs.wire.ring_messages import (
 )
 
 
-class ReadRecord(Message, frozen=True):
+class RecordReply(Message, frozen=True):
+    """digest: empty when nothing is held. Body: the encoded record when it was asked for, else the encoded context when
+    `context_in_body`, which is where a context goes that may be too large for a head."""
+
+    digest: bytes
+    context: dict[str, int] = msgspec.field(default_factory=dict)
+    context_in_body: bool = False
+
+
+class ReadRecord(Question[RecordReply], frozen=True):
     """What do you hold under this key? The digest is always told; the record and its context when asked for.
 
     context_in_body: the asker reads the context from the body, too; older nodes expect it in the head.
@@ -44,16 +53,7 @@ class ReadRecord(Message, frozen=True):
     context_in_body: bool = False
 
 
-class RecordReply(Message, frozen=True):
-    """digest: empty when nothing is held. Body: the encoded record when it was asked for, else the encoded context when
-    `context_in_body`, which is where a context goes that may be too large for a head."""
-
-    digest: bytes
-    context: dict[str, int] = msgspec.field(default_factory=dict)
-    context_in_body: bool = False
-
-
-class StoreRecord(Message, frozen=True):
+class StoreRecord(Question[Stored], frozen=True):
     """Merge the record in the body into what you hold under this key, durably.
 
     hint_for: the owner that could not take it; keep it until you have handed it over. is_counted: the writer was told
@@ -66,7 +66,7 @@ class StoreRecord(Message, frozen=True):
     ring_version: int = 0
 
 
-class StoreChunk(Message, frozen=True):
+class StoreChunk(Question[Stored], frozen=True):
     """Keep the body under this name, durably, with a reference from one upload of one file.
 
     hint_for: the owner that could not take it; keep it until you have handed it over. is_counted: the writer was told
@@ -81,21 +81,23 @@ class StoreChunk(Message, frozen=True):
     ring_version: int = 0
 
 
-class Stored(Message, frozen=True):
-    """It is on disk."""
+class ChunkReply(Message, frozen=True):
+    """Body: the chunk, verified by the sender when it read it."""
 
 
-class ReadChunk(Message, frozen=True):
+class ReadChunk(Question[ChunkReply], frozen=True):
     """Send the chunk."""
 
     chunk_id: bytes
 
 
-class ChunkReply(Message, frozen=True):
-    """Body: the chunk, verified by the sender when it read it."""
+class ChunkStates(Message, frozen=True):
+    """One of "present", "missing", "quarantined" per chunk, in the order asked."""
+
+    states: list[str]
 
 
-class StatChunks(Message, frozen=True):
+class StatChunks(Question[ChunkStates], frozen=True):
     """In what state are your copies of these chunks? chunk_ids: concatenated, at most 1024.
 
     verify: read them and say "corrupt" of those that are.
@@ -105,13 +107,7 @@ class StatChunks(Message, frozen=True):
     verify: bool = False
 
 
-class ChunkStates(Message, frozen=True):
-    """One of "present", "missing", "quarantined" per chunk, in the order asked."""
-
-    states: list[str]
-
-
-class ConfirmReferences(Message, frozen=True):
+class ConfirmReferences(Question[ChunkStates], frozen=True):
     """This upload of this file uses these chunks (concatenated, at most 1024); answered with the state of each.
 
     is_upload: it is about to be committed, so nothing that was confirmed a while ago will do.
@@ -123,25 +119,21 @@ class ConfirmReferences(Message, frozen=True):
     is_upload: bool = False
 
 
-class ReleaseReferences(Message, frozen=True):
+class ReleaseReferences(Question[Stored], frozen=True):
     """This upload probably needs these chunks (concatenated, at most 1024) no more: look soon."""
 
     chunk_ids: bytes
     upload_id: bytes
 
 
-class FindReferences(Message, frozen=True):
-    """Which uploads refer to these chunks (concatenated, at most 64) at your place?"""
-
-    chunk_ids: bytes
-
-
 class FoundReferences(Message, frozen=True):
     """Body: [(chunk id and upload id, key)], at most 16 of a chunk."""
 
 
-class FindUploads(Message, frozen=True):
-    """Which of these uploads are versions that stand at your place? Body: [(key, upload id)], at most 1024."""
+class FindReferences(Question[FoundReferences], frozen=True):
+    """Which uploads refer to these chunks (concatenated, at most 64) at your place?"""
+
+    chunk_ids: bytes
 
 
 class Standing(Message, frozen=True):
@@ -150,15 +142,12 @@ class Standing(Message, frozen=True):
     rows: list[int]
 
 
-class ReapRecords(Message, frozen=True):
+class FindUploads(Question[Standing], frozen=True):
+    """Which of these uploads are versions that stand at your place? Body: [(key, upload id)], at most 1024."""
+
+
+class ReapRecords(Question[Stored], frozen=True):
     """Every owner holds these tombstones, and they are old: remove them. Body: [(key, digest)], at most 1024."""
-
-
-class ScanRecords(Message, frozen=True):
-    """All your records behind a key, whosoever they are."""
-
-    after: bytes
-    limit: int
 
 
 class ScannedRecords(Message, frozen=True):
@@ -167,10 +156,11 @@ class ScannedRecords(Message, frozen=True):
     after: bytes | None
 
 
-class CountHints(Message, frozen=True):
-    """What do you keep for others? key: of the file that is asked about, empty for all."""
+class ScanRecords(Question[ScannedRecords], frozen=True):
+    """All your records behind a key, whosoever they are."""
 
-    key: bytes = b""
+    after: bytes
+    limit: int
 
 
 class HintCounts(Message, frozen=True):
@@ -179,8 +169,10 @@ class HintCounts(Message, frozen=True):
     targets: dict[str, tuple[int, int, int]]
 
 
-class CompareRecords(Message, frozen=True):
-    """Which of these do you hold otherwise? Body: [(key, digest)], at most 1024."""
+class CountHints(Question[HintCounts], frozen=True):
+    """What do you keep for others? key: of the file that is asked about, empty for all."""
+
+    key: bytes = b""
 
 
 class Differing(Message, frozen=True):
@@ -189,13 +181,17 @@ class Differing(Message, frozen=True):
     rows: list[int]
 
 
+class CompareRecords(Question[Differing], frozen=True):
+    """Which of these do you hold otherwise? Body: [(key, digest)], at most 1024."""
+
+
 #: What nodes keep trees of.
 TREE_KINDS = ("records", "chunks")
 #: Leaves of one question.
 LEAVES_MAX = 64
 
 
-class CompareTrees(Message, frozen=True):
+class CompareTrees(Question[Differing], frozen=True):
     """Which of these ranges of `span` leaves sum up to something else at your place?
 
     Body: [(first leaf in two bytes, sum)], ascending, at most 1024. Answered with Differing. ring_version: which you
@@ -207,7 +203,13 @@ class CompareTrees(Message, frozen=True):
     ring_version: int = 0
 
 
-class ReadLeaves(Message, frozen=True):
+class LeafRows(Message, frozen=True):
+    """Body: [(key, digest)] of records, [(id, nothing)] of chunks, leaf after leaf, at most 1024."""
+
+    is_end: bool
+
+
+class ReadLeaves(Question[LeafRows], frozen=True):
     """What do these leaves of your tree, ascending, at most 64, stand for? In the first of them: behind an item.
 
     ring_version: as in CompareTrees.
@@ -217,20 +219,6 @@ class ReadLeaves(Message, frozen=True):
     leaves: tuple[int, ...]
     after: bytes = b""
     ring_version: int = 0
-
-
-class LeafRows(Message, frozen=True):
-    """Body: [(key, digest)] of records, [(id, nothing)] of chunks, leaf after leaf, at most 1024."""
-
-    is_end: bool
-
-
-class PullRecords(Message, frozen=True):
-    """Your records behind a key, of partitions that I own. generation: of my data directory."""
-
-    after: bytes
-    limit: int
-    generation: str
 
 
 class PulledRecords(Message, frozen=True):
@@ -244,7 +232,22 @@ class PulledRecords(Message, frozen=True):
     generation: str
 
 
-class CommitVersion(Message, frozen=True):
+class PullRecords(Question[PulledRecords], frozen=True):
+    """Your records behind a key, of partitions that I own. generation: of my data directory."""
+
+    after: bytes
+    limit: int
+    generation: str
+
+
+class CommitReply(Message, frozen=True):
+    """The write's stamp and the nodes that held it when it was confirmed."""
+
+    stamp: Stamp
+    stored_on: list[str]
+
+
+class CommitVersion(Question[CommitReply], frozen=True):
     """Coordinate this write for me: stamp the version in the body and store it at w owners.
 
     seen: what the client had seen of the file, None when it did not say; checked where it came from the client, and
@@ -260,13 +263,6 @@ class CommitVersion(Message, frozen=True):
     is_available: bool = False
     seen: dict[str, int] | None = None
     ring_version: int = 0
-
-
-class CommitReply(Message, frozen=True):
-    """The write's stamp and the nodes that held it when it was confirmed."""
-
-    stamp: Stamp
-    stored_on: list[str]
 
 
 #: What nodes ask each other to bring copies together, and to learn what may go.

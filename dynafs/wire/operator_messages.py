@@ -2,10 +2,10 @@
 
 from typing import ClassVar
 
-from dynafs.wire.message import Message
+from dynafs.wire.message import Question, Stored
 
 
-class SetDraining(Message, frozen=True):
+class SetDraining(Question[Stored], frozen=True):
     """Go out of service, or back into it. Answered with Stored."""
 
     since: ClassVar[int] = 2
@@ -13,13 +13,13 @@ class SetDraining(Message, frozen=True):
     is_on: bool
 
 
-class RestartNode(Message, frozen=True):
+class RestartNode(Question[Stored], frozen=True):
     """Stop, and start again in the same process. Answered with Stored before that happens."""
 
     since: ClassVar[int] = 2
 
 
-class LimitJob(Message, frozen=True):
+class LimitJob(Question[Stored], frozen=True):
     """Set the pace of a background job; 0 leaves it to the job. Answered with Stored."""
 
     since: ClassVar[int] = 2

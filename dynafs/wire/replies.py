@@ -1,53 +1,33 @@
-"""Which reply belongs to which request. A peer that answers with another one is wrong, and its caller must not be."""
+"""Which reply belongs to which request, and what a reply must have besides its type. A peer that replies with something
+else is wrong, and its caller must not be."""
 
-from dynafs.errors import RemoteProtocolError
-from dynafs.wire import listing_messages as rows
-from dynafs.wire import messages as m
-from dynafs.wire import operator_messages as o
-from dynafs.wire import ring_messages as r
-from dynafs.wire.message import Message
+from typing import cast, get_args
 
-REPLY_TYPES: dict[type[Message], type[Message]] = {
-    m.ReadRecord: m.RecordReply,
-    m.StoreRecord: m.Stored,
-    m.StoreChunk: m.Stored,
-    m.ReadChunk: m.ChunkReply,
-    m.StatChunks: m.ChunkStates,
-    rows.ListRecords: rows.ListReply,
-    rows.ReadRows: rows.RowsReply,
-    m.CommitVersion: m.CommitReply,
-    m.CompareRecords: m.Differing,
-    m.CompareTrees: m.Differing,
-    m.ReadLeaves: m.LeafRows,
-    m.PullRecords: m.PulledRecords,
-    m.ScanRecords: m.ScannedRecords,
-    m.ConfirmReferences: m.ChunkStates,
-    m.ReleaseReferences: m.Stored,
-    m.FindReferences: m.FoundReferences,
-    m.FindUploads: m.Standing,
-    m.ReapRecords: m.Stored,
-    m.CountHints: m.HintCounts,
-    r.PrepareRing: r.RingVote,
-    r.AcceptRing: r.RingVote,
-    r.LearnRing: m.Stored,
-    r.ReadRing: r.RingReply,
-    r.ReadPulled: r.Pulled,
-    r.AskStatus: r.NodeStatus,
-    r.AskIntroduction: r.Introduction,
-    o.SetDraining: m.Stored,
-    o.RestartNode: m.Stored,
-    o.LimitJob: m.Stored,
+from dynafs.errors import RemoteProtocolError, ReplyUnexpected
+from dynafs.wire.message import Message, Question
+from dynafs.wire.messages import ChunkStates, Reply, Request, decode_reply
+
+#: As the classes of requests declare them.
+REPLY_TYPES: dict[type[Question[Message]], type[Message]] = {
+    question: cast("type[Message]", get_args(question.__orig_bases__[0])[0]) for question in get_args(Request)
 }
 
 
-def reply_type(request: Message) -> type[Message]:
-    """Return what a request is answered with when it succeeds."""
+def reply_type(request: Question[Message]) -> type[Message]:
+    """Return the type of the reply to a request that succeeds."""
     return REPLY_TYPES[type(request)]
 
 
-def decode_reply_to(head: bytes, expected: type[Message]) -> m.Reply:
+def decode_reply_to(head: bytes, expected: type[Message]) -> Reply:
     """Return the reply; raise RemoteProtocolError when it is malformed or no reply of the expected type."""
-    reply = m.decode_reply(head)
+    reply = decode_reply(head)
     if not isinstance(reply, expected):
         raise RemoteProtocolError(f"{type(reply).__name__} is no reply to this request")
     return reply
+
+
+def states_of(reply: ChunkStates, count: int) -> list[str]:
+    """Return the state of each of `count` chunks; raise ReplyUnexpected unless there are so many."""
+    if len(reply.states) != count:
+        raise ReplyUnexpected(f"a reply has {len(reply.states)} states for {count} chunks")
+    return reply.states

@@ -4,23 +4,7 @@ from typing import ClassVar
 
 import msgspec
 
-from dynafs.wire.message import Message
-
-
-class PrepareRing(Message, frozen=True):
-    """Promise to accept nothing below this ballot (round, proposer) for this version of the ring."""
-
-    version: int
-    round: int
-    proposer: str
-
-
-class AcceptRing(Message, frozen=True):
-    """Accept the ring state in the body for its version, unless you promised a greater ballot."""
-
-    version: int
-    round: int
-    proposer: str
+from dynafs.wire.message import Message, Question, Stored
 
 
 class RingVote(Message, frozen=True):
@@ -34,12 +18,24 @@ class RingVote(Message, frozen=True):
     accepted: tuple[int, str]
 
 
-class LearnRing(Message, frozen=True):
+class PrepareRing(Question[RingVote], frozen=True):
+    """Promise to accept nothing below this ballot (round, proposer) for this version of the ring."""
+
+    version: int
+    round: int
+    proposer: str
+
+
+class AcceptRing(Question[RingVote], frozen=True):
+    """Accept the ring state in the body for its version, unless you promised a greater ballot."""
+
+    version: int
+    round: int
+    proposer: str
+
+
+class LearnRing(Question[Stored], frozen=True):
     """The ring state in the body was decided."""
-
-
-class ReadRing(Message, frozen=True):
-    """Which ring state do you know?"""
 
 
 class RingReply(Message, frozen=True):
@@ -49,21 +45,19 @@ class RingReply(Message, frozen=True):
     is_pending: bool = False
 
 
-class ReadPulled(Message, frozen=True):
-    """Which partitions of the ring of this epoch are at your place, as `needed` of the present owners hold them?"""
-
-    epoch: int
-    needed: int
+class ReadRing(Question[RingReply], frozen=True):
+    """Which ring state do you know?"""
 
 
 class Pulled(Message, frozen=True):
     """Body: a bit for each partition."""
 
 
-class AskStatus(Message, frozen=True):
-    """How are you, and which of these nodes do you not reach? Answered with NodeStatus."""
+class ReadPulled(Question[Pulled], frozen=True):
+    """Which partitions of the ring of this epoch are at your place, as `needed` of the present owners hold them?"""
 
-    nodes: tuple[str, ...] = ()
+    epoch: int
+    needed: int
 
 
 class NodeStatus(Message, frozen=True):
@@ -84,10 +78,10 @@ class NodeStatus(Message, frozen=True):
     http: str = ""
 
 
-class AskIntroduction(Message, frozen=True):
-    """Who are you, and of which cluster? Answered with Introduction."""
+class AskStatus(Question[NodeStatus], frozen=True):
+    """How are you, and which of these nodes do you not reach? Answered with NodeStatus."""
 
-    since: ClassVar[int] = 2
+    nodes: tuple[str, ...] = ()
 
 
 class Introduction(Message, frozen=True):
@@ -101,6 +95,12 @@ class Introduction(Message, frozen=True):
     ring_digest: bytes
     gossip_port: int
     addresses: dict[str, str] = msgspec.field(default_factory=dict)
+
+
+class AskIntroduction(Question[Introduction], frozen=True):
+    """Who are you, and of which cluster? Answered with Introduction."""
+
+    since: ClassVar[int] = 2
 
 
 #: What nodes ask each other to agree on the ring.

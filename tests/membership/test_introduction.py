@@ -15,7 +15,7 @@ from dynafs.node import Node, SystemClock
 from dynafs.peers.asking import ask_at
 from dynafs.ports import Answer
 from dynafs.wire.handshake import WIRE_VERSION, Hello
-from dynafs.wire.messages import Stored
+from dynafs.wire.message import Stored
 from dynafs.wire.ring_messages import AskIntroduction, Introduction
 from tests.support.local_cluster import SECRET, LocalCluster
 from tests.support.ports import free_port

@@ -8,7 +8,8 @@ import pytest
 
 from dynafs.errors import PeerUnreachable
 from dynafs.ports import Answer
-from dynafs.wire.messages import ReadChunk, ReadRecord, RecordReply, StoreChunk, Stored
+from dynafs.wire.message import Stored
+from dynafs.wire.messages import ReadChunk, ReadRecord, RecordReply, StoreChunk
 from tests.support.pairs import BIG
 from tests.support.pairs import TcpPair as Pair
 

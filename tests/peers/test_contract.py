@@ -8,6 +8,7 @@ import pytest
 from dynafs.errors import PeerOverloaded, PeerRefused, PeerTimeout, PeerUnreachable, RequestTooLarge
 from dynafs.ports import Answer
 from dynafs.wire.frames import BODY_SIZE_BYTES_MAX, HEAD_SIZE_BYTES_MAX
+from dynafs.wire.message import Stored
 from dynafs.wire.messages import (
     ChunkReply,
     CompareRecords,
@@ -19,7 +20,6 @@ from dynafs.wire.messages import (
     ScanRecords,
     StatChunks,
     StoreChunk,
-    Stored,
 )
 from tests.support.pairs import BIG, SimPair, TcpPair
 

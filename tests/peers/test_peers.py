@@ -12,7 +12,8 @@ from dynafs.peers.listener import ListenerConnection
 from dynafs.ports import Answer
 from dynafs.wire.frames import FrameKind, encode_frame
 from dynafs.wire.handshake import WIRE_VERSION, Hello, encode_handshake
-from dynafs.wire.messages import CompareRecords, Differing, ReadRecord, RecordReply, ScanRecords, StoreChunk, Stored
+from dynafs.wire.message import Stored
+from dynafs.wire.messages import CompareRecords, Differing, ReadRecord, RecordReply, ScanRecords, StoreChunk
 from tests.support.pairs import TcpPair as Pair
 
 

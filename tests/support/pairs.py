@@ -14,6 +14,7 @@ from dynafs.sim.network import Network, NetworkConditions
 from dynafs.sim.peers import SimPeers
 from dynafs.sim.trace import Trace
 from dynafs.wire.handshake import WIRE_VERSION, Hello
+from dynafs.wire.message import Stored
 from dynafs.wire.messages import (
     ChunkReply,
     CompareRecords,
@@ -23,7 +24,6 @@ from dynafs.wire.messages import (
     Request,
     ScanRecords,
     StoreChunk,
-    Stored,
 )
 
 TIMEOUTS = TimeoutSettings(
