@@ -184,7 +184,7 @@ class Node:
         return await ask_at(address, stranger, self._secret, AskIntroduction(), self.settings.timeouts, self.clock)
 
     async def _start_gossip(self) -> None:
-        reach = self.replication.reach
+        reach = self.replication.cluster
         self.introducer = Discovery(self.gossip, reach.ask, self.pool.host_of, lambda: reach.others, self._about)
         host, _ = split_address(self.settings.peer_listen)
         await self._listen_for_gossip(host)
@@ -205,7 +205,7 @@ class Node:
 
     def _about(self) -> dict[str, str]:
         """Return what this node says of itself by now."""
-        view, draining = self.replication.reach.view, "1" if self.status.is_draining else ""
+        view, draining = self.replication.cluster.view, "1" if self.status.is_draining else ""
         return {"ring": str(view.version), "epoch": str(view.state.ring.epoch), "draining": draining}
 
     def _introduce(self) -> Answer[Any]:
@@ -224,10 +224,10 @@ class Node:
             {
                 node: kin.address
                 for node, kin in self.gossip.kin.items()
-                if kin.address and node in replication.reach.others
+                if kin.address and node in replication.cluster.others
             }
         )
-        if any(kin.ring_version > replication.reach.view.version for kin in self.gossip.kin.values()):
+        if any(kin.ring_version > replication.cluster.view.version for kin in self.gossip.kin.values()):
             replication.rebalancer.job.hurry()
 
     def _on_members(self, addresses: Mapping[str, str]) -> None:
@@ -283,7 +283,7 @@ class Node:
         return {
             "node": self, "settings": self.settings, "replication": replication, "store": self.store,
             "peers": self.pool, "ring": replication.ring, "jobs": replication.jobs.by_name,
-            "ask": replication.reach.ask,
+            "ask": replication.cluster.ask,
         }  # fmt: skip
 
 

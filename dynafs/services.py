@@ -93,7 +93,7 @@ class Replication:
         self.dispatcher = Dispatcher()
         calls = Calls(name, ground.peers, self.dispatcher.handle, settings.timeouts.request_s)
         self.consensus = RingConsensus(name, self.register, calls.ask, clock)
-        self.reach = Cluster(calls, self.register, self.consensus, ground.membership)
+        self.cluster = Cluster(calls, self.register, self.consensus, ground.membership)
         self.throttle = Throttle(clock.monotonic_s)
         self.jobs = JobRegistry(clock, self.throttle)
         self.fence = Fence(name, self.register, self.disk)
@@ -105,27 +105,27 @@ class Replication:
         settings, cluster, limits = self.settings, self.settings.cluster, self.settings.limits
         store, clock, wait_s = self._store, self._clock, self.settings.limits.admission_timeout_s
         hedge_min_s = settings.timeouts.hedge_min_ms / 1000
-        self.records = ReplicatedRecords(self.reach, HedgeDelay(hedge_min_s), self.throttle)
-        self.chunks = ReplicatedChunks(self.reach, store, self.fence, HedgeDelay(hedge_min_s))
-        self.committer = Committer(self.reach, self.records, store, self.stamps, clock, self.throttle)
+        self.records = ReplicatedRecords(self.cluster, HedgeDelay(hedge_min_s), self.throttle)
+        self.chunks = ReplicatedChunks(self.cluster, store, self.fence, HedgeDelay(hedge_min_s))
+        self.committer = Committer(self.cluster, self.records, store, self.stamps, clock, self.throttle)
         self.context_tokens = ContextTokens(token_key(cluster.secret, cluster.id))
         self.buckets = Buckets(self.records, self.committer, cluster.n, settings.bucket_policy)
         self.seats = ByteBudget("upload seat", limits.upload_seat_bytes, wait_s)
         self.sending = ByteBudget("upload send", limits.upload_send_bytes, wait_s)
         self.downloads = ByteBudget("download", limits.download_bytes, wait_s)
         self.files = FileReader(self.records, self.committer, self.chunks, self.downloads, limits.download_chunks_ahead)
-        self.references = ReferenceNotifier(self.reach, self.files)
+        self.references = ReferenceNotifier(self.cluster, self.files)
         room = UploadRoom(store.check_room, self.seats, self.sending)
         renew_after_s = settings.healing.collection_grace_s / 2
         rules = UploadRules(cluster.inline_limit_bytes, limits.upload_chunks_in_flight, renew_after_s)
         self.uploader = Uploader(self.committer, self.chunks, self.references, clock, room, rules)
-        self.lister = ListingReader(self.reach, self.records, limits.listing_rows_max)
+        self.lister = ListingReader(self.cluster, self.records, limits.listing_rows_max)
 
     def _compose_replica(self) -> None:
         """What answers peers."""
         store, clock, healing, fence = self._store, self._clock, self.settings.healing, self.fence
         status = self.jobs.status("handoff")
-        self._hints = HintBook(self.reach, store, clock, healing.hints_size_bytes_max, status)
+        self._hints = HintBook(self.cluster, store, clock, healing.hints_size_bytes_max, status)
         self.record_service = RecordService(store, self.stamps, fence, self._hints, self.references.replaced)
         self.chunk_service = ChunkService(store, fence, self._hints)
         self._rows = RowService(store, fence, self.settings.limits.listing_rows_max)
@@ -136,38 +136,38 @@ class Replication:
         )  # fmt: skip
         #: what other owners hold already becomes part of what is held here
         self._merge = partial(self.record_service.merge_record, is_old=True)
-        self.refill = Refill(self.reach, store, self.disk, self.consensus, self._merge)
+        self.refill = Refill(self.cluster, store, self.disk, self.consensus, self._merge)
 
     def _compose_healing(self) -> None:
         """What goes on in the background."""
         healing, clock, store, jobs = self.settings.healing, self._clock, self._store, self.jobs
-        self.handoff = Handoff(self.reach, store, self._hints, clock, jobs, healing)
-        self.reaper = TombstoneReaper(self.reach, store, clock, healing.tombstone_grace_s)
-        giver = ChunkSender(self.reach, self.files, self.chunks)
-        self.anti_entropy = AntiEntropy(self.reach, store, self._merge, giver, clock, jobs, healing)
+        self.handoff = Handoff(self.cluster, store, self._hints, clock, jobs, healing)
+        self.reaper = TombstoneReaper(self.cluster, store, clock, healing.tombstone_grace_s)
+        giver = ChunkSender(self.cluster, self.files, self.chunks)
+        self.anti_entropy = AntiEntropy(self.cluster, store, self._merge, giver, clock, jobs, healing)
         self.walker = RecordWalk(
-            self.reach, store, self.handoff, self.reaper, self.files, giver, jobs, healing.walk_interval_s
+            self.cluster, store, self.handoff, self.reaper, self.files, giver, jobs, healing.walk_interval_s
         )
         self.scrubber = Scrubber(store, self.chunks, jobs, healing.scrub_period_s)
-        self.collector = GarbageCollector(self.reach, store, self.handoff, clock, jobs, healing)
+        self.collector = GarbageCollector(self.cluster, store, self.handoff, clock, jobs, healing)
         self.compactor = Compactor(store, jobs, healing.compaction_interval_s)
 
     def _compose_operations(self) -> None:
         """What operators look at and order, and what follows a new ring."""
         store, clock, jobs = self._store, self._clock, self.jobs
-        self.inspector = CopyInspector(self.reach)
-        self.explainer = Explainer(self.reach, self.files, self.inspector)
-        self.census = Census(self.reach, self.files, clock, jobs)
+        self.inspector = CopyInspector(self.cluster)
+        self.explainer = Explainer(self.cluster, self.files, self.inspector)
+        self.census = Census(self.cluster, self.files, clock, jobs)
         policies = PolicySurvey(self.lister, self.buckets)
-        puller = PartitionPull(jobs, self.reach, store, self._merge, self.chunks, self.files)
-        self.rebalancer = Rebalancer(self.reach, self.register, self.consensus, policies, puller, jobs)
-        self.surveyor = StatusSurvey(self.reach, store, clock, self.status, self.disk)
+        puller = PartitionPull(jobs, self.cluster, store, self._merge, self.chunks, self.files)
+        self.rebalancer = Rebalancer(self.cluster, self.register, self.consensus, policies, puller, jobs)
+        self.surveyor = StatusSurvey(self.cluster, store, clock, self.status, self.disk)
         self.maintenance = Maintenance(
-            self.reach, self.status, self.surveyor, policies, self._hints, self.inspector, jobs
+            self.cluster, self.status, self.surveyor, policies, self._hints, self.inspector, jobs
         )
-        self.newcomers = Newcomers(self.reach, self._ground.gossip, jobs)
+        self.newcomers = Newcomers(self.cluster, self._ground.gossip, jobs)
         wake = (self.handoff.on_peer_up, self.anti_entropy.on_peer_up, self.rebalancer.on_peer_up)
-        self.watch = PeerWatch(self.reach, wake)
+        self.watch = PeerWatch(self.cluster, wake)
 
     def start(self) -> None:
         """Begin what goes on in the background; peers can be called now."""
@@ -178,12 +178,12 @@ class Replication:
     @property
     def ring(self) -> Ring:
         """The ring that is, or that a change leads to."""
-        return self.reach.ring
+        return self.cluster.ring
 
     @property
     def addresses(self) -> dict[str, str]:
         """{node: HOST:PORT where its peers reach it}: by the settings, else what came with it when it joined."""
-        return self.reach.view.addresses | {member.node: member.address for member in self.settings.cluster.members}
+        return self.cluster.view.addresses | {member.node: member.address for member in self.settings.cluster.members}
 
     def _on_ring_learned(self, before: RingState, state: RingState) -> None:
         self.rebalancer.job.hurry()
@@ -198,8 +198,8 @@ class Replication:
         if not self.disk.is_complete or not self.rebalancer.has_asked:
             return False
         needed = max(self.settings.cluster.r, self.settings.cluster.w)
-        view = self.reach.view
-        up = {node for node in view.nodes if self.reach.is_up(node)}
+        view = self.cluster.view
+        up = {node for node in view.nodes if self.cluster.is_up(node)}
         return all(sum(node in up for node in owners) >= needed for owners in view.owner_sets)
 
     def stored_bytes(self) -> int:

@@ -23,14 +23,14 @@ from dynafs.wire.messages import ReadRecord, RecordReply
 from dynafs.wire.records import decode_context, decode_record
 
 
-def may_agree(reach: Cluster, policy: QuorumPolicy) -> bool:
+def may_agree(cluster: Cluster, policy: QuorumPolicy) -> bool:
     """Return whether equal answers of R owners are all that a read takes."""
-    return policy.r >= policy.w and is_plain(reach, policy)
+    return policy.r >= policy.w and is_plain(cluster, policy)
 
 
-def is_plain(reach: Cluster, policy: QuorumPolicy) -> bool:
+def is_plain(cluster: Cluster, policy: QuorumPolicy) -> bool:
     """Return whether there is one set of owners, and only owners count."""
-    return not policy.is_available and reach.view.is_stable
+    return not policy.is_available and cluster.view.is_stable
 
 
 def context_of(reply: RecordReply, body: bytes | bytearray) -> dict[str, int]:
@@ -50,14 +50,14 @@ class Asked(NamedTuple):
 class FirstAnswers:
     """Asks the first R owners of a key, and waits until all have replied, or one fails or is late."""
 
-    __slots__ = ("_asked_s", "_come", "_decided", "_futures", "_key", "_late_s", "_left", "_nodes", "_reach", "_spare",
+    __slots__ = ("_asked_s", "_come", "_decided", "_futures", "_key", "_late_s", "_left", "_nodes", "_cluster", "_spare",
                  "_view", "is_late")  # fmt: skip
 
-    def __init__(self, reach: Cluster, key: bytes, r: int, late_s: float) -> None:
+    def __init__(self, cluster: Cluster, key: bytes, r: int, late_s: float) -> None:
         """late_s: after which an owner is late."""
-        self._reach, self._key, self._late_s, self._left = reach, key, late_s, r
-        self._view = view = reach.view
-        nodes = reach.in_reading_order(view.readers(file_hash(key)))
+        self._cluster, self._key, self._late_s, self._left = cluster, key, late_s, r
+        self._view = view = cluster.view
+        nodes = cluster.in_reading_order(view.readers(file_hash(key)))
         self._nodes, self._spare = nodes[:r], len(nodes) - r
         #: {other node: its answer}
         self._futures: dict[str, asyncio.Future[Answer[RecordReply]]] = {}
@@ -66,7 +66,7 @@ class FirstAnswers:
         self._come: list[tuple[RecordReply, bytes | bytearray]] = []
         #: whether a further owner may be asked at once
         self.is_late = False
-        self._decided: asyncio.Future[bool] = reach.loop.create_future()
+        self._decided: asyncio.Future[bool] = cluster.loop.create_future()
 
     async def read_record(self, wall_ms: int = 0) -> Record | None:
         """Return the record that all hold alike, None when they do not, or do not reply in time. wall_ms: see
@@ -103,17 +103,17 @@ class FirstAnswers:
 
     async def _ask(self, request: ReadRecord, others: ReadRecord) -> list[tuple[RecordReply, bytes | bytearray]]:
         """Return the answers, none unless all come in time. request: to the first node. others: to the rest."""
-        reach = self._reach
-        self._asked_s = asked_s = reach.loop.time()
-        reach.hedges.count_read()
+        cluster = self._cluster
+        self._asked_s = asked_s = cluster.loop.time()
+        cluster.hedges.count_read()
         for node in self._nodes:
-            if node == reach.me:
+            if node == cluster.me:
                 self._ask_here(request)
             else:
-                self._follow(node, reach.ask(node, request))
+                self._follow(node, cluster.ask(node, request))
             request = others
         if not self._decided.done() and self._spare:
-            reach.hedges.watch(self, asked_s + self._late_s)
+            cluster.hedges.watch(self, asked_s + self._late_s)
         is_good = await self._decided
         # `Hedges` may keep this a while; it must not keep bodies.
         come, self._come = self._come, []
@@ -125,14 +125,14 @@ class FirstAnswers:
     def _ask_here(self, request: ReadRecord) -> None:
         """Ask this node, which nearly always answers at once."""
         try:
-            answer = self._reach.serve(request)
+            answer = self._cluster.serve(request)
         except DynafsError:
             self._decide(is_good=False)
         else:
             if isinstance(answer, Answer):
                 self._add(answer)
             else:
-                self._follow(self._reach.me, answer)
+                self._follow(self._cluster.me, answer)
 
     def _follow(self, node: str, future: "asyncio.Future[Answer[RecordReply]]") -> None:
         """Take an answer in when it comes, at once if it is here."""
@@ -152,8 +152,8 @@ class FirstAnswers:
         except (DynafsError, asyncio.CancelledError):
             self._decide(is_good=False)
             return
-        if node != self._reach.me:
-            self._reach.speeds.add(node, self._reach.loop.time() - self._asked_s)
+        if node != self._cluster.me:
+            self._cluster.speeds.add(node, self._cluster.loop.time() - self._asked_s)
         self._add(answer)
 
     def _add(self, answer: Answer[RecordReply]) -> None:
@@ -177,14 +177,14 @@ class FirstAnswers:
 
     def on_late(self, due_s: float) -> None:
         """Let the general read ask a further owner, or wait as long again."""
-        reach, now_s = self._reach, self._reach.loop.time()
-        if not reach.hedges.is_behind(due_s):
-            reach.note_silence([node for node, one in self._futures.items() if not one.done()], now_s - self._asked_s)
-        if reach.hedges.admit(due_s):
+        cluster, now_s = self._cluster, self._cluster.loop.time()
+        if not cluster.hedges.is_behind(due_s):
+            cluster.note_silence([node for node, one in self._futures.items() if not one.done()], now_s - self._asked_s)
+        if cluster.hedges.admit(due_s):
             self.is_late = True
             self._decide(is_good=False)
         else:
-            reach.hedges.watch(self, now_s + self._late_s)
+            cluster.hedges.watch(self, now_s + self._late_s)
 
     def hand_over(self, view: RingView) -> list[Asked]:
         """Return, once, the questions that were asked, for a read that goes by this view; none if it is another one."""

@@ -44,8 +44,8 @@ class _Uses:
 class ReplicatedChunks:
     """Writes and reads single chunks for the coordinator of a request."""
 
-    def __init__(self, reach: Cluster, store: Store, fence: Fence, latency: HedgeDelay) -> None:
-        self._reach, self._store, self._fence, self._latency = reach, store, fence, latency
+    def __init__(self, cluster: Cluster, store: Store, fence: Fence, latency: HedgeDelay) -> None:
+        self._cluster, self._store, self._fence, self._latency = cluster, store, fence, latency
         self.repairs = BoundedTasks("repair of chunks", REPAIRS_MAX)
 
     async def store(
@@ -74,7 +74,7 @@ class ReplicatedChunks:
             return fold
 
         try:
-            return await self._reach.in_view(attempt)
+            return await self._cluster.in_view(attempt)
         finally:
             uses.end()
 
@@ -88,13 +88,13 @@ class ReplicatedChunks:
     ) -> QuorumWriter:
         chunk_id = request.chunk_id
         if policy.is_available:
-            return sloppy_run(self._reach, chunk_id, request, body, policy.w, on_settled)
-        reach, fold = self._reach, QuorumWrite(policy.w, *view.writers(chunk_id))
+            return sloppy_run(self._cluster, chunk_id, request, body, policy.w, on_settled)
+        cluster, fold = self._cluster, QuorumWrite(policy.w, *view.writers(chunk_id))
         run = QuorumWriter(
-            reach, request, body, fold, fallbacks=partial(view.fallbacks, chunk_id), on_settled=on_settled
+            cluster, request, body, fold, fallbacks=partial(view.fallbacks, chunk_id), on_settled=on_settled
         )
         for node in fold.waiting:
-            if node == reach.me:
+            if node == cluster.me:
                 run.follow(node, self._put_here(request, body))
             else:
                 run.send(node)
@@ -104,7 +104,7 @@ class ReplicatedChunks:
         try:
             self._fence.check(request.ring_version)
         except DynafsError as error:
-            refused: asyncio.Future[None] = self._reach.loop.create_future()
+            refused: asyncio.Future[None] = self._cluster.loop.create_future()
             refused.set_exception(error)
             return refused
         chunk_id, upload_id, key = request.chunk_id, request.upload_id, request.key
@@ -122,17 +122,17 @@ class ReplicatedChunks:
 
         Raises ChunkUnavailable when no owner can show a good copy.
         """
-        race = _ChunkRace(self._reach, self._store, chunk_id, self._latency.hedge_s)
-        started = self._reach.loop.time()
+        race = _ChunkRace(self._cluster, self._store, chunk_id, self._latency.hedge_s)
+        started = self._cluster.loop.time()
         body = await race.run()
-        self._latency.add(self._reach.loop.time() - started)
+        self._latency.add(self._cluster.loop.time() - started)
         for node in race.lacking:
             self._repair_later(node, StoreChunk(chunk_id, upload_id, key), body)
         return body
 
     async def look(self, chunk_id: bytes) -> ChunkBytes:
         """Return the verified chunk without mending anything: who asks does not know which file it belongs to."""
-        return await _ChunkRace(self._reach, self._store, chunk_id, self._latency.hedge_s).run()
+        return await _ChunkRace(self._cluster, self._store, chunk_id, self._latency.hedge_s).run()
 
     def _repair_later(self, node: str, request: StoreChunk, body: ChunkBytes) -> None:
         if not self.repairs.is_full:
@@ -140,7 +140,7 @@ class ReplicatedChunks:
 
     async def _repair(self, node: str, request: StoreChunk, body: ChunkBytes) -> None:
         try:
-            await self._reach.ask(node, request, body, is_bulk=True)
+            await self._cluster.ask(node, request, body, is_bulk=True)
         except DynafsError as error:
             log.warning("chunk.repair_failed", chunk=request.chunk_id.hex(), node=node, code=failure_code(error))
         else:
@@ -154,11 +154,11 @@ class _ChunkRace:
     #: codes of an owner that answered but has no good copy
     LACKING = ("chunk_missing", "chunk_corrupt", "chunk_mismatch")
 
-    def __init__(self, reach: Cluster, store: Store, chunk_id: bytes, hedge_s: float) -> None:
-        self._reach, self._store, self._chunk_id, self._hedge_s = reach, store, chunk_id, hedge_s
+    def __init__(self, cluster: Cluster, store: Store, chunk_id: bytes, hedge_s: float) -> None:
+        self._cluster, self._store, self._chunk_id, self._hedge_s = cluster, store, chunk_id, hedge_s
         # A fallback may have a copy as well, and any good copy is right.
-        spare = [node for node in reach.fallbacks(chunk_id) if reach.is_up(node)]
-        self._untried = [*reach.in_reading_order(reach.owners(chunk_id)), *spare]
+        spare = [node for node in cluster.fallbacks(chunk_id) if cluster.is_up(node)]
+        self._untried = [*cluster.in_reading_order(cluster.owners(chunk_id)), *spare]
         self._running: dict[asyncio.Task[ChunkBytes], str] = {}
         #: {node: code}
         self.failures: dict[str, str] = {}
@@ -166,21 +166,21 @@ class _ChunkRace:
     @property
     def lacking(self) -> list[str]:
         """Owners that should be given a copy."""
-        owners = self._reach.owners(self._chunk_id)
+        owners = self._cluster.owners(self._chunk_id)
         return [node for node, code in self.failures.items() if node in owners and code in self.LACKING]
 
     async def run(self) -> ChunkBytes:
         """Return the first good copy."""
-        self._reach.hedges.count_read()
+        self._cluster.hedges.count_read()
         may_ask = True
         try:
-            async with asyncio.timeout(self._reach.timeout_s):
+            async with asyncio.timeout(self._cluster.timeout_s):
                 while self._untried or self._running:
                     if self._untried and may_ask:
                         node = self._untried.pop(0)
                         self._running[asyncio.create_task(self._read_at(node))] = node
                     running = len(self._running)
-                    due_s = self._reach.loop.time() + self._hedge_s
+                    due_s = self._cluster.loop.time() + self._hedge_s
                     body = await self._wait_one()
                     if body is not None:
                         return body
@@ -209,19 +209,19 @@ class _ChunkRace:
 
     def _may_hedge(self, due_s: float) -> bool:
         """Return whether a further owner may be asked because the others are late."""
-        if not self._reach.hedges.is_behind(due_s):
-            self._reach.note_silence(self._running.values(), self._hedge_s)
-        return self._reach.hedges.admit(due_s)
+        if not self._cluster.hedges.is_behind(due_s):
+            self._cluster.note_silence(self._running.values(), self._hedge_s)
+        return self._cluster.hedges.admit(due_s)
 
     async def _read_at(self, node: str) -> ChunkBytes:
-        if node == self._reach.me:
+        if node == self._cluster.me:
             return await self._store.read_chunk(self._chunk_id)
-        asked_s = self._reach.loop.time()
+        asked_s = self._cluster.loop.time()
         try:
-            answer = await self._reach.ask(node, ReadChunk(self._chunk_id), is_bulk=True)
+            answer = await self._cluster.ask(node, ReadChunk(self._chunk_id), is_bulk=True)
         finally:
             # Also when another was faster and this is not waited for any more.
-            self._reach.speeds.add(node, self._reach.loop.time() - asked_s)
+            self._cluster.speeds.add(node, self._cluster.loop.time() - asked_s)
         if (actual := chunk_id_of(answer.body)) != self._chunk_id:
             raise ChunkMismatch(self._chunk_id.hex(), actual.hex())
         return answer.body

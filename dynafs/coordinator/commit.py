@@ -71,14 +71,14 @@ class Committer:
 
     def __init__(
         self,
-        reach: Cluster,
+        cluster: Cluster,
         reader: ReplicatedRecords,
         store: Store,
         stamps: StampSource,
         clock: Clock,
         throttle: Throttle,
     ) -> None:
-        self._reach, self._reader, self._store = reach, reader, store
+        self._cluster, self._reader, self._store = cluster, reader, store
         self._stamps, self._clock, self._throttle = stamps, clock, throttle
         self._actors = ActorNames()
         #: {commit id: the commit}, the oldest first
@@ -90,12 +90,12 @@ class Committer:
 
     def coordinates(self, key: bytes, policy: QuorumPolicy) -> bool:
         """Return whether this node coordinates writes of the file itself: as an owner, or standing in for one."""
-        return self._reach.me in self._coordinators(file_hash(key), policy)
+        return self._cluster.me in self._coordinators(file_hash(key), policy)
 
     def _coordinators(self, place: bytes, policy: QuorumPolicy) -> Sequence[str]:
         if policy.is_available:
-            return [node for node, _ in self._reach.standing(place)]
-        return self._reach.owners(place)
+            return [node for node, _ in self._cluster.standing(place)]
+        return self._cluster.owners(place)
 
     def begin_context(self, key: bytes, policy: QuorumPolicy) -> "asyncio.Task[dict[str, int]] | None":
         """Start learning what a write must stand above, while its body still streams; None when an owner will do it."""
@@ -144,15 +144,15 @@ class Committer:
         version = msgspec.structs.replace(draft, stamp=stamp)
         data = encode_record(Record.of(known, [version]))
         place = file_hash(key)
-        started_s = self._reach.loop.time()
+        started_s = self._cluster.loop.time()
 
         async def store(view: RingView) -> Receipt:
             fold = QuorumWrite(policy.w, *view.writers(place))
             request = StoreRecord(key, ring_version=view.version)
-            return _receipt(version, await store_at(self._reach, request, data, fold, partial(view.fallbacks, place)))
+            return _receipt(version, await store_at(self._cluster, request, data, fold, partial(view.fallbacks, place)))
 
-        receipt = await self._reach.in_view(store)
-        self._throttle.add("write", self._reach.loop.time() - started_s)
+        receipt = await self._cluster.in_view(store)
+        self._throttle.add("write", self._cluster.loop.time() - started_s)
         return receipt
 
     async def _commit_available(
@@ -170,7 +170,7 @@ class Committer:
             beside = held.unseen(draft, seen or {})
             if len(beside) >= max(SIBLINGS_MAX, len(held.versions)):
                 raise TooManySiblings(SIBLINGS_MAX)
-            is_owner = self._reach.me in self._reach.owners(place)
+            is_owner = self._cluster.me in self._cluster.owners(place)
             stamp = self._actors.name(key, stamp, held.context, is_owner=is_owner)
             version = msgspec.structs.replace(draft, stamp=stamp)
             record = held.with_sibling(version, seen or {}).resolved()
@@ -179,7 +179,7 @@ class Committer:
             stamp, held = await self._stamp_above(key, join(known, seen or {}), EMPTY)
             version = msgspec.structs.replace(draft, stamp=stamp)
             record = Record.of(join(known, held.context), [version])
-        fold = await sloppy_run(self._reach, place, StoreRecord(key), encode_record(record), policy.w).run()
+        fold = await sloppy_run(self._cluster, place, StoreRecord(key), encode_record(record), policy.w).run()
         return _receipt(version, fold)
 
     async def _read_others(self, key: bytes, policy: QuorumPolicy) -> Record:
@@ -214,15 +214,15 @@ class Committer:
         is_tried: this node cannot, for it has no name for it.
         """
         for _ in range(VIEWS_MAX):
-            view, failures = self._reach.view, {self._reach.me: TooManyActors.code} if is_tried else {}
+            view, failures = self._cluster.view, {self._cluster.me: TooManyActors.code} if is_tried else {}
             receipt, is_open = await self._offer(key, draft, policy, seen, failures)
             if receipt is not None:
                 return receipt
             knowing = [node for node, code in failures.items() if code == RingOutdated.code]
             if is_open or not knowing:
                 break
-            await self._reach.catch_up(knowing)
-            if self._reach.view is view:
+            await self._cluster.catch_up(knowing)
+            if self._cluster.view is view:
                 break
         raise WriteQuorumLost(policy.w, [], failures, "unknown" if is_open else "not_written")
 
@@ -235,13 +235,13 @@ class Committer:
         """
         commit_id = self._clock.random_bytes(COMMIT_ID_SIZE_BYTES)
         known = None if seen is None else dict(seen)
-        version = self._reach.view.version
+        version = self._cluster.view.version
         request = CommitVersion(key, policy.r, policy.w, commit_id, policy.is_available, known, version)
         body, owners = encode_version(draft), self._coordinators(file_hash(key), policy)
         untried = [owner for owner in owners if owner not in failures]
-        for node in sorted(untried, key=lambda owner: not self._reach.membership.is_up(owner)):
+        for node in sorted(untried, key=lambda owner: not self._cluster.membership.is_up(owner)):
             try:
-                answer = await self._reach.ask(node, request, body, timeout_s=2 * self._reach.timeout_s)
+                answer = await self._cluster.ask(node, request, body, timeout_s=2 * self._cluster.timeout_s)
             except PeerRefused as error:
                 failures[node] = error.remote_code
                 if error.remote_code not in NOT_TRIED:
@@ -268,11 +268,13 @@ class Committer:
         return await asyncio.shield(task)
 
     async def _serve(self, request: CommitVersion, body: bytes) -> Answer[CommitReply]:
-        policy = QuorumPolicy(self._reach.view.n, request.r, request.w, request.is_available)
+        policy = QuorumPolicy(self._cluster.view.n, request.r, request.w, request.is_available)
         policy.check()
         place = file_hash(request.key)
-        if self._reach.me not in (self._reach.keepers(place) if policy.is_available else self._reach.owners(place)):
-            known = self._reach.view.version
+        if self._cluster.me not in (
+            self._cluster.keepers(place) if policy.is_available else self._cluster.owners(place)
+        ):
+            known = self._cluster.view.version
             raise (RingOutdated if request.ring_version < known else RingBehind)(
                 f"asked to commit a file this node owns no copy of by version {known} of the ring", version=known
             )

@@ -66,9 +66,9 @@ class _Candidate(NamedTuple):
 class ListingReader:
     """Lists buckets and files."""
 
-    def __init__(self, reach: Cluster, records: ReplicatedRecords, rows_max: int) -> None:
-        self._reach, self._records, self._rows_max = reach, records, rows_max
-        self._source = PageSource(reach)
+    def __init__(self, cluster: Cluster, records: ReplicatedRecords, rows_max: int) -> None:
+        self._cluster, self._records, self._rows_max = cluster, records, rows_max
+        self._source = PageSource(cluster)
 
     async def page(
         self, bucket: str, prefix: str, delimiter: str, after: bytes, limit: int, policy: QuorumPolicy
@@ -81,7 +81,7 @@ class ListingReader:
         while position is not None and not draft.is_full:
             rows, room = min(rows, self._rows_max), draft.room
             asked = ListRecords(bucket, prefix, delimiter if is_skipping else "", position, rows, is_live=True)
-            pages, view = await self._reach.in_view(partial(self._source.pages, asked, policy.r))
+            pages, view = await self._cluster.in_view(partial(self._source.pages, asked, policy.r))
             position, is_skipping = await self._merge(_Round(asked, pages, view, policy), draft)
             rows = draft.room + 1 if draft.room < room else rows * GROWTH
         return Listing(draft.files, draft.prefixes, position, draft.siblings)
@@ -89,7 +89,7 @@ class ListingReader:
     async def _merge(self, of: _Round, draft: "_Draft") -> tuple[bytes | None, bool]:
         """Take over what these pages decide; return where to go on, None at the end, and whether nodes may skip there:
         not inside a prefix of which none of them showed a file so far."""
-        horizon = min((page.reach for page in of.pages if page.reach is not None), default=None)
+        horizon = min((page.horizon for page in of.pages if page.horizon is not None), default=None)
         paths = sorted(set().union(*(page.records for page in of.pages)))
         if horizon is not None:
             del paths[bisect_right(paths, horizon, key=str.encode) :]

@@ -29,7 +29,7 @@ class QuorumWriter:
 
     def __init__(
         self,
-        reach: Cluster,
+        cluster: Cluster,
         request: StoreRecord | StoreChunk,
         body: Body,
         fold: QuorumWrite,
@@ -41,15 +41,15 @@ class QuorumWriter:
         """fallbacks: returns the nodes that may stand in; called when the first owner fails. on_settled is called
         exactly once, when `body` is not used for this any more."""
         self.fold = fold
-        self._reach, self._request, self._body, self._on_settled = reach, request, body, on_settled
+        self._cluster, self._request, self._body, self._on_settled = cluster, request, body, on_settled
         self._fallbacks, self._is_sloppy = _lazily(fallbacks), is_sloppy
         #: {stand-in: owner}
         self._owner_of: dict[str, str] = {}
-        self.decided: asyncio.Future[None] = reach.loop.create_future()
+        self.decided: asyncio.Future[None] = cluster.loop.create_future()
         self._open: dict[str, None] = {}
         self._hints_open = 0
         self.is_settled = False
-        reach.deadlines.add(self)
+        cluster.deadlines.add(self)
 
     def send(self, node: str, hint_for: str = "") -> None:
         """Send the write to an owner, or to who stands in for one and counts."""
@@ -61,7 +61,7 @@ class QuorumWriter:
         request = self._request
         if hint_for:
             request = msgspec.structs.replace(request, hint_for=hint_for, is_counted=self._is_sloppy)
-        return self._reach.ask(node, request, self._body, is_bulk=len(self._body) > BULK_SIZE_BYTES_MIN)
+        return self._cluster.ask(node, request, self._body, is_bulk=len(self._body) > BULK_SIZE_BYTES_MIN)
 
     async def run(self) -> QuorumWrite:
         """Return the fold at its verdict, MET or LOST; stragglers go on in the background."""
@@ -95,7 +95,7 @@ class QuorumWriter:
 
     def _stand_in_for(self, owner: str) -> None:
         for node in self._fallbacks:
-            if not self._reach.is_up(node):
+            if not self._cluster.is_up(node):
                 continue
             if self._is_sloppy:
                 self.fold.add_target(node)
@@ -133,7 +133,7 @@ def _lazily(nodes: Callable[[], Sequence[str]]) -> Iterator[str]:
 
 
 async def store_at(
-    reach: Cluster,
+    cluster: Cluster,
     request: StoreRecord,
     body: Body,
     fold: QuorumWrite,
@@ -141,14 +141,14 @@ async def store_at(
 ) -> QuorumWrite:
     """Send one record to all that a fold waits for and return it at its verdict, MET or LOST; stragglers go on in the
     background."""
-    run = QuorumWriter(reach, request, body, fold, fallbacks=fallbacks)
+    run = QuorumWriter(cluster, request, body, fold, fallbacks=fallbacks)
     for node in fold.waiting:
         run.send(node)
     return await run.run()
 
 
 def sloppy_run(
-    reach: Cluster,
+    cluster: Cluster,
     place: bytes,
     request: StoreRecord | StoreChunk,
     body: Body,
@@ -156,14 +156,14 @@ def sloppy_run(
     on_settled: Callable[[], None] | None = None,
 ) -> QuorumWriter:
     """Send one write to n nodes that are up, owners first; stand-ins count. Return what waits for W of them."""
-    standing = reach.standing(place)
+    standing = cluster.standing(place)
     chosen = [node for node, _ in standing]
 
     def spare() -> list[str]:
-        return [node for node in reach.fallbacks(place) if node not in chosen]
+        return [node for node in cluster.fallbacks(place) if node not in chosen]
 
     run = QuorumWriter(
-        reach, request, body, QuorumWrite(w, chosen), fallbacks=spare, is_sloppy=True, on_settled=on_settled
+        cluster, request, body, QuorumWrite(w, chosen), fallbacks=spare, is_sloppy=True, on_settled=on_settled
     )
     for node, owner in standing:
         run.send(node, owner)

@@ -20,7 +20,7 @@ class ReadRun:
 
     def __init__(
         self,
-        reach: Cluster,
+        cluster: Cluster,
         key: bytes,
         policy: QuorumPolicy,
         view: RingView,
@@ -32,7 +32,7 @@ class ReadRun:
     ) -> None:
         """begun: its questions are not asked again. whole: ask the first owner for its record. wall_ms: ask for
         contexts, for who will stamp by this clock."""
-        self._reach, self._key, self._hedge_s = reach, key, hedge_s
+        self._cluster, self._key, self._hedge_s = cluster, key, hedge_s
         self._whole, self._wall_ms = whole, wall_ms
         self._begun: list[Asked] = begun.hand_over(view) if begun is not None else []
         #: whether a hedge was admitted before this began
@@ -41,12 +41,12 @@ class ReadRun:
         place, also = file_hash(key), list[str]()
         if policy.is_available:
             # Owners first: a fallback has only what was written while they were away.
-            standing = reach.standing(place)
+            standing = cluster.standing(place)
             owners = tuple(node for node, owner in standing if not owner)
-            self._untried = [*reach.in_reading_order(owners), *(node for node, owner in standing if owner)]
+            self._untried = [*cluster.in_reading_order(owners), *(node for node, owner in standing if owner)]
         else:
             readers = view.readers(place)
-            self._untried = list(reach.in_reading_order(readers))
+            self._untried = list(cluster.in_reading_order(readers))
             if not wall_ms:
                 also = [node for nodes in view.writers(place) if nodes != readers for node in nodes]
         self.fold = QuorumRead(policy.r, self._untried, also, policy.w if also else 0)
@@ -55,15 +55,15 @@ class ReadRun:
         self._at_once += [node for node in also if node not in self._untried]
         self.contexts: list[dict[str, int]] = []
         self._asked_s: dict[str, float] = {}
-        self._decided: asyncio.Future[None] = reach.loop.create_future()
+        self._decided: asyncio.Future[None] = cluster.loop.create_future()
 
     async def run(self) -> QuorumRead:
         """Return the fold at its verdict; raise ReadQuorumLost when that is LOST."""
-        timer = self._reach.loop.call_later(self._reach.timeout_s, self._expire)
+        timer = self._cluster.loop.call_later(self._cluster.timeout_s, self._expire)
         self._ask_first()
         self._check()
         if not self._decided.done() and not self._is_hedged:
-            self._reach.hedges.watch(self, self._reach.loop.time() + self._hedge_s)
+            self._cluster.hedges.watch(self, self._cluster.loop.time() + self._hedge_s)
         try:
             await self._decided
         finally:
@@ -76,7 +76,7 @@ class ReadRun:
     def _ask_first(self) -> None:
         begun, self._begun = self._begun, []
         if not begun:
-            self._reach.hedges.count_read()
+            self._cluster.hedges.count_read()
         for one in begun:
             self._asked_s[one.node] = one.asked_s
         for one in begun:
@@ -98,11 +98,11 @@ class ReadRun:
 
     def _ask(self, node: str) -> None:
         whole, self._whole = self._whole, False
-        self._asked_s[node] = self._reach.loop.time()
+        self._asked_s[node] = self._cluster.loop.time()
         question = ReadRecord(
             self._key, whole, bool(self._wall_ms), self._wall_ms, self._version, context_in_body=bool(self._wall_ms)
         )
-        self.follow(node, self._reach.ask(node, question), whole=whole)
+        self.follow(node, self._cluster.ask(node, question), whole=whole)
 
     def follow(self, node: str, future: "asyncio.Future[Answer[RecordReply]]", *, whole: bool) -> None:
         """Fold an answer in when it comes, at once if it is here."""
@@ -112,8 +112,8 @@ class ReadRun:
             future.add_done_callback(partial(self._on_answer, node, whole))
 
     def _on_answer(self, node: str, whole: bool, future: "asyncio.Future[Answer[RecordReply]]") -> None:  # noqa: FBT001
-        if node != self._reach.me:
-            self._reach.speeds.add(node, self._reach.loop.time() - self._asked_s[node])
+        if node != self._cluster.me:
+            self._cluster.speeds.add(node, self._cluster.loop.time() - self._asked_s[node])
         try:
             self._fold_answer(node, future.result(), whole=whole)
         except (DynafsError, asyncio.CancelledError) as error:
@@ -139,17 +139,17 @@ class ReadRun:
 
     def on_late(self, due_s: float) -> None:
         """Ask a further owner, once, or wait as long again."""
-        reach, now_s = self._reach, self._reach.loop.time()
+        cluster, now_s = self._cluster, self._cluster.loop.time()
         if all(node in self._asked_s for node in self._untried):
             return
-        if not reach.hedges.is_behind(due_s):
+        if not cluster.hedges.is_behind(due_s):
             for node in self.fold.pending:
                 if node in self._asked_s:
-                    reach.note_silence([node], now_s - self._asked_s[node])
-        if reach.hedges.admit(due_s):
+                    cluster.note_silence([node], now_s - self._asked_s[node])
+        if cluster.hedges.admit(due_s):
             self._ask_next()
         else:
-            reach.hedges.watch(self, now_s + self._hedge_s)
+            cluster.hedges.watch(self, now_s + self._hedge_s)
 
     def _expire(self) -> None:
         while self._untried:

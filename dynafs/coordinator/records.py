@@ -34,8 +34,8 @@ REPAIRS_MAX = 64
 class ReplicatedRecords:
     """Strong reads of file records."""
 
-    def __init__(self, reach: Cluster, latency: HedgeDelay, throttle: Throttle) -> None:
-        self._reach, self._latency, self._throttle = reach, latency, throttle
+    def __init__(self, cluster: Cluster, latency: HedgeDelay, throttle: Throttle) -> None:
+        self._cluster, self._latency, self._throttle = cluster, latency, throttle
         self.repairs = BoundedTasks("repair of records", REPAIRS_MAX)
 
     async def read(self, key: bytes, policy: QuorumPolicy) -> Record:
@@ -51,17 +51,17 @@ class ReplicatedRecords:
         The context is None when `read_context` has to be asked for it: unless R >= W owners hold the same record, and
         have judged the clock. wall_ms: 0 when nothing will be stamped.
         """
-        began_s, begun = self._reach.loop.time(), None
-        if may_agree(self._reach, policy):
-            begun = FirstAnswers(self._reach, key, policy.r, self._latency.hedge_s)
+        began_s, begun = self._cluster.loop.time(), None
+        if may_agree(self._cluster, policy):
+            begun = FirstAnswers(self._cluster, key, policy.r, self._latency.hedge_s)
             record = await begun.read_record(wall_ms)
             if record is not None:
                 self._note_time(began_s)
                 return record, record.context if wall_ms else None
-        return await self._reach.in_view(partial(self._read_in, key, policy, began_s, begun)), None
+        return await self._cluster.in_view(partial(self._read_in, key, policy, began_s, begun)), None
 
     def _note_time(self, began_s: float) -> None:
-        took_s = self._reach.loop.time() - began_s
+        took_s = self._cluster.loop.time() - began_s
         self._latency.add(took_s)
         self._throttle.add("read", took_s)
 
@@ -69,7 +69,7 @@ class ReplicatedRecords:
         self, key: bytes, policy: QuorumPolicy, began_s: float, begun: FirstAnswers | None, view: RingView
     ) -> Record:
         """began_s: loop time at which the client's read began."""
-        run = ReadRun(self._reach, key, policy, view, self._latency.hedge_s, begun, whole=True)
+        run = ReadRun(self._cluster, key, policy, view, self._latency.hedge_s, begun, whole=True)
         fold = await run.run()
         self._note_time(began_s)
         while wanted := fold.wanted_records():
@@ -92,9 +92,9 @@ class ReplicatedRecords:
         """Repair owners after the answer. A fallback that knows nothing proves nothing: unless R owners said so, all
         nodes that are up are asked before that counts as lost."""
         place = file_hash(key)
-        owners = self._reach.owners(place)
+        owners = self._cluster.owners(place)
         if plan.record.newest is None and sum(node in owners for node in fold.answered) < policy.r:
-            everybody = len(self._reach.standing(place))
+            everybody = len(self._cluster.standing(place))
             if everybody > policy.r:
                 return await self.read(key, replace(policy, r=everybody))
             raise ReadQuorumLost(policy.r, [node for node in fold.answered if node in owners], fold.failed)
@@ -112,19 +112,19 @@ class ReplicatedRecords:
         """
         if not policy.is_available:
             policy = replace(policy, r=max(policy.r, min(policy.w, 2)))
-        began_s, begun, context = self._reach.loop.time(), None, None
-        if is_plain(self._reach, policy):
-            begun = FirstAnswers(self._reach, key, policy.r, self._latency.hedge_s)
+        began_s, begun, context = self._cluster.loop.time(), None, None
+        if is_plain(self._cluster, policy):
+            begun = FirstAnswers(self._cluster, key, policy.r, self._latency.hedge_s)
             context = await begun.read_context(wall_ms)
         if context is None:
-            context = await self._reach.in_view(partial(self._read_context_in, key, policy, wall_ms, begun))
-        self._latency.add(self._reach.loop.time() - began_s)
+            context = await self._cluster.in_view(partial(self._read_context_in, key, policy, wall_ms, begun))
+        self._latency.add(self._cluster.loop.time() - began_s)
         return context
 
     async def _read_context_in(
         self, key: bytes, policy: QuorumPolicy, wall_ms: int, begun: FirstAnswers | None, view: RingView
     ) -> dict[str, int]:
-        run = ReadRun(self._reach, key, policy, view, self._latency.hedge_s, begun, wall_ms=wall_ms)
+        run = ReadRun(self._cluster, key, policy, view, self._latency.hedge_s, begun, wall_ms=wall_ms)
         await run.run()
         context: dict[str, int] = {}
         for one in run.contexts:
@@ -132,7 +132,7 @@ class ReplicatedRecords:
         return context
 
     async def _fetch_whole(self, fold: QuorumRead, key: bytes, nodes: Sequence[str]) -> None:
-        futures = [self._reach.ask(node, ReadRecord(key, whole=True)) for node in nodes]
+        futures = [self._cluster.ask(node, ReadRecord(key, whole=True)) for node in nodes]
         for node, result in zip(nodes, await asyncio.gather(*futures, return_exceptions=True), strict=True):
             try:
                 if isinstance(result, BaseException):
@@ -144,7 +144,7 @@ class ReplicatedRecords:
     async def _repair_now(self, key: bytes, plan: RepairPlan, held: QuorumWrite, view: RingView) -> None:
         """Bring the record to as many more owners as W takes, before anybody is told of it."""
         request = StoreRecord(key, ring_version=view.version)
-        fold = await store_at(self._reach, request, encode_record(plan.record), held)
+        fold = await store_at(self._cluster, request, encode_record(plan.record), held)
         if fold.verdict is not Verdict.MET:
             metrics.quorum_lost.labels("read").inc()
             raise ReadQuorumLost(fold.w, fold.acked, fold.failed)
@@ -158,7 +158,7 @@ class ReplicatedRecords:
 
     async def _repair_stale(self, key: bytes, plan: RepairPlan) -> None:
         fold = QuorumWrite(len(plan.stale), plan.stale)
-        await store_at(self._reach, StoreRecord(key), encode_record(plan.record), fold)
+        await store_at(self._cluster, StoreRecord(key), encode_record(plan.record), fold)
         metrics.records_repaired.inc(len(fold.acked))
         for node, code in fold.failed.items():
             log.warning("record.repair_failed", key=key.decode(errors="replace"), node=node, code=code)

@@ -41,15 +41,15 @@ class _Release(NamedTuple):
 class ReferenceNotifier:
     """Tells the owners of chunks what became of the uploads that use them."""
 
-    def __init__(self, reach: Cluster, files: FileReader) -> None:
-        self._reach, self._files = reach, files
+    def __init__(self, cluster: Cluster, files: FileReader) -> None:
+        self._cluster, self._files = cluster, files
         self._waiting: deque[_Release] = deque()
         self._waiting_ids = 0
         self.work = BoundedTasks("release of references", 1)
 
     def replaced(self, key: bytes, versions: Iterable[Version]) -> None:
         """Versions of a file were replaced here. The first owner that is up passes that on."""
-        if self._reach.first_up(file_hash(key)) != self._reach.me:
+        if self._cluster.first_up(file_hash(key)) != self._cluster.me:
             return
         for version in versions:
             if version.manifest is not None:
@@ -93,8 +93,8 @@ class ReferenceNotifier:
 
     async def _tell_owners(self, upload_id: bytes, ids: Sequence[bytes]) -> None:
         asked = [
-            self._reach.ask(node, ReleaseReferences(b"".join(some), upload_id))
-            for node, some in by_owner(self._reach, ids)
+            self._cluster.ask(node, ReleaseReferences(b"".join(some), upload_id))
+            for node, some in by_owner(self._cluster, ids)
         ]
         await asyncio.gather(*asked, return_exceptions=True)
 
@@ -103,7 +103,7 @@ class ReferenceNotifier:
 
         Raises WriteQuorumLost when that many no longer have it: an upload that took too long.
         """
-        nodes_of = self._reach.keepers if policy.is_available else self._reach.owners
+        nodes_of = self._cluster.keepers if policy.is_available else self._cluster.owners
         folds = {chunk_id: QuorumWrite(policy.w, nodes_of(chunk_id)) for chunk_id in ids}
         for node, some in _by_node(nodes_of, list(folds)):
             for chunk_id, state in zip(some, await self._states(node, some, upload_id, key), strict=True):
@@ -118,7 +118,7 @@ class ReferenceNotifier:
     async def _states(self, node: str, ids: Sequence[bytes], upload_id: bytes, key: bytes) -> list[str]:
         request = ConfirmReferences(b"".join(ids), upload_id, key, is_upload=True)
         try:
-            answer = await self._reach.ask(node, request)
+            answer = await self._cluster.ask(node, request)
         except DynafsError as error:
             return [failure_code(error)] * len(ids)
         return states_of(answer.message, len(ids))
@@ -136,9 +136,9 @@ async def all_chunk_ids(files: FileReader, key: bytes, version: Version) -> Asyn
             yield await files.chunk_ids(name, version, start, start + PAGE_CHUNKS)
 
 
-def by_owner(reach: Cluster, ids: Sequence[bytes]) -> Iterator[tuple[str, tuple[bytes, ...]]]:
+def by_owner(cluster: Cluster, ids: Sequence[bytes]) -> Iterator[tuple[str, tuple[bytes, ...]]]:
     """Return (owner, some of the ids it owns), as many as one message takes."""
-    return _by_node(reach.owners, ids)
+    return _by_node(cluster.owners, ids)
 
 
 def _by_node(

@@ -29,13 +29,13 @@ _Known = dict[bytes, Record]
 class Page(NamedTuple):
     """What one node replied. records: {path: record}, one object in all pages of a round where the rows are equal.
 
-    reach: the last position it is complete to, None for the end. gaps: {folded prefix: path}, where the node skipped
+    horizon: the last position it is complete to, None for the end. gaps: {folded prefix: path}, where the node skipped
     what follows that path inside the prefix. is_live: it left out what has no contents.
     """
 
     node: str
     records: dict[str, Record]
-    reach: bytes | None
+    horizon: bytes | None
     gaps: dict[str, str]
     is_live: bool
 
@@ -47,14 +47,14 @@ class Page(NamedTuple):
 class PageSource:
     """Asks nodes for rows."""
 
-    def __init__(self, reach: Cluster) -> None:
-        self._reach = reach
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
 
     async def pages(self, asked: ListRecords, r: int, view: RingView) -> tuple[list[Page], RingView]:
         """Return the pages of a view's nodes, and the view. Raises ReadQuorumLost when fewer than r owners of a
         partition reply."""
         request = msgspec.structs.replace(asked, ring_version=view.version)
-        futures = [self._reach.ask(node, request, is_bulk=True) for node in view.nodes]
+        futures = [self._cluster.ask(node, request, is_bulk=True) for node in view.nodes]
         pages, failures, known = [], {}, _Known()
         for node, answer in zip(view.nodes, await asyncio.gather(*futures, return_exceptions=True), strict=True):
             try:
@@ -88,7 +88,7 @@ class PageSource:
         for start in range(0, len(paths), ROWS_MAX):
             some = paths[start : start + ROWS_MAX]
             body = msgspec.msgpack.encode(some)
-            answer = await self._reach.ask(node, ReadRows(bucket, ring_version), body, is_bulk=True)
+            answer = await self._cluster.ask(node, ReadRows(bucket, ring_version), body, is_bulk=True)
             rows = _decoded(_rows_decoder, bytes(answer.body))
             if len(rows) != len(some):
                 raise RemoteProtocolError(f"{node} replies {len(rows)} rows to {len(some)} paths")

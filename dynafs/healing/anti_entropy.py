@@ -40,7 +40,7 @@ class AntiEntropy:
 
     def __init__(
         self,
-        reach: Cluster,
+        cluster: Cluster,
         store: Store,
         merge: Merge,
         giver: ChunkSender,
@@ -49,13 +49,13 @@ class AntiEntropy:
         settings: HealingSettings,
     ) -> None:
         """merge: makes a record of a peer part of what is held here."""
-        self._reach, self._store, self._clock = reach, store, clock
+        self._cluster, self._store, self._clock = cluster, store, clock
         self._after_return_s = settings.anti_entropy_after_return_s
         self._rebuild_interval_s = settings.tree_rebuild_interval_s
         self._rebuild_due_s = clock.monotonic_s() + self._rebuild_interval_s
         self.job = jobs.add("anti-entropy", self._run, settings.anti_entropy_interval_s, RATE_BYTES_PER_S_MAX)
-        self._trees = TreeReader(self.job, reach, store)
-        self._exchange = LeafExchange(self.job, reach, store, self._trees, merge, giver)
+        self._trees = TreeReader(self.job, cluster, store)
+        self._exchange = LeafExchange(self.job, cluster, store, self._trees, merge, giver)
 
     def on_peer_up(self) -> None:
         """Compare soon: a peer may have missed something."""
@@ -69,8 +69,8 @@ class AntiEntropy:
         self._exchange.begin()
         for kind in TREE_KINDS:
             differing: dict[int, list[str]] = {}
-            for node in self._reach.others:
-                if self._reach.is_up(node):
+            for node in self._cluster.others:
+                if self._cluster.is_up(node):
                     for leaf in await self._differing(kind, node):
                         differing.setdefault(leaf, []).append(node)
             leaves = sorted(differing)
@@ -80,7 +80,7 @@ class AntiEntropy:
 
     async def _differing(self, kind: str, node: str) -> list[int]:
         """Return the leaves that a peer holds otherwise, of partitions that both own."""
-        view, me = self._reach.view, self._reach.me
+        view, me = self._cluster.view, self._cluster.me
         shared = [p for p in range(view.partition_count) if node in view.owners_of(p) and me in view.owners_of(p)]
         try:
             return await self._trees.differing(kind, node, shared)

@@ -45,19 +45,19 @@ class GarbageCollector:
 
     def __init__(
         self,
-        reach: Cluster,
+        cluster: Cluster,
         store: Store,
         handoff: Handoff,
         clock: Clock,
         jobs: JobRegistry,
         settings: HealingSettings,
     ) -> None:
-        self._reach, self._store, self._handoff, self._clock = reach, store, handoff, clock
+        self._cluster, self._store, self._handoff, self._clock = cluster, store, handoff, clock
         self._age_ms, self._grace_s = 1000 * settings.reference_age_s, settings.collection_grace_s
         self._jobs = jobs
         self.job = jobs.add("collection", self._collect, settings.collection_interval_s)
-        self._finder = UploadLookup(reach, self.job.note)
-        self._last_look = LastReferenceCheck(reach, store, self._finder, self.job)
+        self._finder = UploadLookup(cluster, self.job.note)
+        self._last_look = LastReferenceCheck(cluster, store, self._finder, self.job)
         #: {reference: monotonic seconds when nothing was found to stand behind it}
         self._dead: dict[Reference, float] = {}
 
@@ -71,7 +71,7 @@ class GarbageCollector:
             if due:
                 await self._judge(due, still_dead)
             misplaced = [
-                one for one in page if one not in due and self._reach.me not in self._reach.owners(one.chunk_id)
+                one for one in page if one not in due and self._cluster.me not in self._cluster.owners(one.chunk_id)
             ]
             if misplaced:
                 await self._judge_misplaced(misplaced)
@@ -85,7 +85,7 @@ class GarbageCollector:
 
     async def _judge(self, due: list[Reference], still_dead: dict[Reference, float]) -> None:
         """Keep, confirm, remember or drop references that are due."""
-        known = await self._finder.find(((one.key, one.upload_id) for one in due), self._reach.keepers)
+        known = await self._finder.find(((one.key, one.upload_id) for one in due), self._cluster.keepers)
         now_s, over = self._clock.monotonic_s(), list[Reference]()
         for one in due:
             found = known.holders[one.key, one.upload_id]
@@ -108,7 +108,7 @@ class GarbageCollector:
     async def _judge_misplaced(self, misplaced: list[Reference]) -> None:
         """See that what belongs to other nodes gets there, without waiting until it is due: the ring has changed. What
         nothing stands behind is due from now on; uploads that go on are never as old as the grace."""
-        known = await self._finder.find(((one.key, one.upload_id) for one in misplaced), self._reach.keepers)
+        known = await self._finder.find(((one.key, one.upload_id) for one in misplaced), self._cluster.keepers)
         now_ms = self._clock.wall_ms()
         for one in misplaced:
             upload = one.key, one.upload_id
@@ -137,7 +137,7 @@ class GarbageCollector:
 
     async def _keep(self, reference: Reference, holders: list[str]) -> None:
         """All owners hold the version: look again when it is due next. Else it is just going or coming: soon."""
-        if set(self._reach.owners(file_hash(reference.key))) <= set(holders):
+        if set(self._cluster.owners(file_hash(reference.key))) <= set(holders):
             await self._store.confirm_reference(reference.chunk_id, reference.upload_id, reference.key)
             await self._handoff.adopt_chunk(reference)
 

@@ -37,9 +37,15 @@ class Handoff:
     """Hands one node's hints over."""
 
     def __init__(
-        self, reach: Cluster, store: Store, hints: HintBook, clock: Clock, jobs: JobRegistry, settings: HealingSettings
+        self,
+        cluster: Cluster,
+        store: Store,
+        hints: HintBook,
+        clock: Clock,
+        jobs: JobRegistry,
+        settings: HealingSettings,
     ) -> None:
-        self._reach, self._store, self._hints, self._clock = reach, store, hints, clock
+        self._cluster, self._store, self._hints, self._clock = cluster, store, hints, clock
         self._age_ms = 1000 * settings.hint_age_s
         self.job = jobs.add("handoff", self._hand_over, settings.handoff_interval_s, RATE_BYTES_PER_S_MAX)
 
@@ -57,9 +63,9 @@ class Handoff:
 
     async def _deal_with(self, job: Job, hint: Hint) -> bool:
         """Hand over one hint if its target is up, give it up if it is too old; return whether it is gone."""
-        if hint.target not in self._reach.owners(hint.chunk_id or file_hash(hint.key)):
+        if hint.target not in self._cluster.owners(hint.chunk_id or file_hash(hint.key)):
             return await self._readdress(hint)
-        is_up = self._reach.is_up(hint.target)
+        is_up = self._cluster.is_up(hint.target)
         await job.step(job.pace_s(hint.size_bytes, RATE_BYTES_PER_S_MAX) if is_up else 0.0)
         is_old = not hint.is_counted and not 0 <= self._clock.wall_ms() - hint.since_ms <= self._age_ms
         try:
@@ -77,7 +83,7 @@ class Handoff:
 
     async def _readdress(self, hint: Hint) -> bool:
         """The ring has changed, and what a hint is about belongs to others than its target: keep it for those."""
-        owners = self._reach.owners(hint.chunk_id or file_hash(hint.key))
+        owners = self._cluster.owners(hint.chunk_id or file_hash(hint.key))
         try:
             await self._adopt(hint, owners)
             await self._store.remove_hint(hint)
@@ -94,12 +100,12 @@ class Handoff:
             if hint.chunk_id:
                 body = await self._store.read_chunk(hint.chunk_id)
                 request = StoreChunk(hint.chunk_id, hint.upload_id, hint.key)
-                await self._reach.ask(hint.target, request, body, is_bulk=True)
+                await self._cluster.ask(hint.target, request, body, is_bulk=True)
                 metrics.chunks_repaired.inc()
                 return True
             data = self._store.read_record(hint.key)
             if data:
-                await self._reach.ask(hint.target, StoreRecord(hint.key), data)
+                await self._cluster.ask(hint.target, StoreRecord(hint.key), data)
                 metrics.records_repaired.inc()
             return data == self._store.latest_record(hint.key)
         except (PeerUnreachable, PeerTimeout):
@@ -111,13 +117,13 @@ class Handoff:
     async def _is_there(self, hint: Hint) -> bool:
         """Return whether the target has a chunk already, with a reference from this upload by now."""
         request = ConfirmReferences(hint.chunk_id, hint.upload_id, hint.key)
-        answer = await self._reach.ask(hint.target, request)
+        answer = await self._cluster.ask(hint.target, request)
         return answer.message.states == ["present"]
 
     async def _let_go(self, hint: Hint) -> None:
         """Remove the copy of something that belongs to other nodes, once no hint for it is left."""
-        owners = self._reach.owners(hint.chunk_id or file_hash(hint.key))
-        if self._reach.me in owners or self._hints.is_kept(hint, owners):
+        owners = self._cluster.owners(hint.chunk_id or file_hash(hint.key))
+        if self._cluster.me in owners or self._hints.is_kept(hint, owners):
             return
         if not hint.chunk_id:
             if self._store.read_record(hint.key) == self._store.latest_record(hint.key):
@@ -127,15 +133,15 @@ class Handoff:
 
     async def adopt_record(self, key: bytes) -> None:
         """A record of other nodes is here: make sure that it gets to them."""
-        await self._adopt(Hint("", key, is_counted=True), self._reach.owners(file_hash(key)))
+        await self._adopt(Hint("", key, is_counted=True), self._cluster.owners(file_hash(key)))
 
     async def adopt_chunk(self, reference: Reference) -> None:
         """A chunk of other nodes is here: make sure that it gets to them."""
         hint = Hint("", reference.key, reference.chunk_id, reference.upload_id, is_counted=True)
-        await self._adopt(hint, self._reach.owners(reference.chunk_id))
+        await self._adopt(hint, self._cluster.owners(reference.chunk_id))
 
     async def _adopt(self, thing: Hint, owners: Iterable[str]) -> None:
-        if self._reach.me in owners or self._hints.is_kept(thing, owners):
+        if self._cluster.me in owners or self._hints.is_kept(thing, owners):
             return
         for node in owners:
             hint = self._hints.admit(thing._replace(target=node))

@@ -25,8 +25,8 @@ _ID_SIZE_BYTES = 32
 class LastReferenceCheck:
     """Looks once more at references that are about to be dropped."""
 
-    def __init__(self, reach: Cluster, store: Store, finder: UploadLookup, job: Job) -> None:
-        self._reach, self._store, self._finder, self._job = reach, store, finder, job
+    def __init__(self, cluster: Cluster, store: Store, finder: UploadLookup, job: Job) -> None:
+        self._cluster, self._store, self._finder, self._job = cluster, store, finder, job
 
     async def droppable(self, dead: Sequence[Reference]) -> list[Reference]:
         """Return those of dead references that may go now; living ones of their chunks are made here on the way."""
@@ -35,7 +35,7 @@ class LastReferenceCheck:
         here = await self._store.references_to(list(counts), max(counts.values(), default=0) + 1)
         spared = {one.chunk_id for one in here if (one.chunk_id, one.upload_id) not in doomed}
         # A copy that belongs to other nodes is no loss: whatever uses it they have got themselves.
-        last = [one for one in counts if one not in spared and self._reach.me in self._reach.owners(one)]
+        last = [one for one in counts if one not in spared and self._cluster.me in self._cluster.owners(one)]
         kept: set[bytes] = set()
         for start in range(0, len(last), PAGE_CHUNKS):
             kept |= await self._keep_living(last[start : start + PAGE_CHUNKS], doomed)
@@ -47,8 +47,8 @@ class LastReferenceCheck:
         """Return the chunks that must not go now."""
         kept: set[bytes] = set()
         others: dict[Reference, None] = {}
-        for node in self._reach.others:
-            asked = [chunk_id for chunk_id in chunk_ids if node in self._reach.owners(chunk_id)]
+        for node in self._cluster.others:
+            asked = [chunk_id for chunk_id in chunk_ids if node in self._cluster.owners(chunk_id)]
             try:
                 told = await self._ask(node, asked) if asked else []
             except DynafsError as error:
@@ -60,7 +60,7 @@ class LastReferenceCheck:
                 if len(its) >= REFERENCES_MAX:
                     kept.add(chunk_id)
                 others |= dict.fromkeys(one for one in its if (chunk_id, one.upload_id) not in doomed)
-        known = await self._finder.find(((one.key, one.upload_id) for one in others), self._reach.keepers)
+        known = await self._finder.find(((one.key, one.upload_id) for one in others), self._cluster.keepers)
         for one in others:
             upload = one.key, one.upload_id
             if known.holders[upload] or upload in known.unsure:
@@ -70,11 +70,11 @@ class LastReferenceCheck:
         return kept
 
     async def _ask(self, node: str, chunk_ids: Sequence[bytes]) -> list[Reference]:
-        return await read_references(self._reach, node, chunk_ids)
+        return await read_references(self._cluster, node, chunk_ids)
 
 
-async def read_references(reach: Cluster, node: str, chunk_ids: Sequence[bytes]) -> list[Reference]:
+async def read_references(cluster: Cluster, node: str, chunk_ids: Sequence[bytes]) -> list[Reference]:
     """Return what refers to chunks, at most 64, at a node: up to 16 of each. Raises DynafsError."""
-    answer = await reach.ask(node, FindReferences(b"".join(chunk_ids)))
+    answer = await cluster.ask(node, FindReferences(b"".join(chunk_ids)))
     rows = reply_rows(answer.body, "reference and key")
     return [Reference(row[:_ID_SIZE_BYTES], row[_ID_SIZE_BYTES:], key, 0) for row, key in rows]

@@ -36,12 +36,12 @@ class LeafExchange:
     """Mends leaves on behalf of one node."""
 
     def __init__(
-        self, job: Job, reach: Cluster, store: Store, trees: TreeReader, merge: Merge, giver: ChunkSender
+        self, job: Job, cluster: Cluster, store: Store, trees: TreeReader, merge: Merge, giver: ChunkSender
     ) -> None:
         """merge: makes a record of a peer part of what is held here."""
-        self._job, self._reach, self._store, self._trees = job, reach, store, trees
+        self._job, self._cluster, self._store, self._trees = job, cluster, store, trees
         self._merge, self._giver = merge, giver
-        self._finder = UploadLookup(reach, job.note)
+        self._finder = UploadLookup(cluster, job.note)
         self._records = asyncio.Semaphore(RECORDS_AT_ONCE)
         #: {upload: whether a version stands}
         self._fates: dict[Upload, bool] = {}
@@ -55,7 +55,7 @@ class LeafExchange:
 
         differing: {leaf: peers that hold it otherwise}, at most LEAVES_MAX of them.
         """
-        own = await self._trees.read(kind, self._reach.me, sorted(differing))
+        own = await self._trees.read(kind, self._cluster.me, sorted(differing))
         leaves = {leaf: _Leaf(rows) for leaf, rows in own.items()}
         asked: dict[str, list[int]] = {}
         for leaf in leaves:
@@ -97,7 +97,7 @@ class LeafExchange:
                 self._take_over(node, key)
                 for node, rows in leaf.theirs.items()
                 for key, digest in rows.items()
-                if leaf.own.get(key) != digest and node in self._reach.owners(file_hash(key))
+                if leaf.own.get(key) != digest and node in self._cluster.owners(file_hash(key))
             )
         )
         telling = []
@@ -111,14 +111,14 @@ class LeafExchange:
     async def _take_over(self, node: str, key: bytes) -> None:
         async with self._records:
             try:
-                await take_over(self._reach, self._merge, node, key)
+                await take_over(self._cluster, self._merge, node, key)
             except DynafsError as error:
                 self._job.note(error)
 
     async def _tell(self, node: str, key: bytes, data: bytes) -> None:
         async with self._records:
             try:
-                await self._reach.ask(node, StoreRecord(key), data)
+                await self._cluster.ask(node, StoreRecord(key), data)
             except DynafsError as error:
                 self._job.note(error)
             else:
@@ -141,8 +141,8 @@ class LeafExchange:
 
     def _is_giver(self, chunk_id: bytes, lacking: Sequence[str]) -> bool:
         """Return whether no owner before this one, that is up, has the chunk."""
-        able = (node for node in self._reach.owners(chunk_id) if self._reach.is_up(node) and node not in lacking)
-        return next(able, None) == self._reach.me
+        able = (node for node in self._cluster.owners(chunk_id) if self._cluster.is_up(node) and node not in lacking)
+        return next(able, None) == self._cluster.me
 
     async def _give(self, chunk_id: bytes, lacking: Sequence[str], references: Sequence[Reference]) -> None:
         for node in lacking if references else ():
@@ -150,7 +150,7 @@ class LeafExchange:
             lack = MissingCopy(node, chunk_id, first.upload_id, first.key)
             await self._giver.give(self._job, lack, self._store.chunk_size_bytes(chunk_id))
             for other in references[1:]:
-                await self._reach.ask(node, ConfirmReferences(chunk_id, other.upload_id, other.key))
+                await self._cluster.ask(node, ConfirmReferences(chunk_id, other.upload_id, other.key))
 
     async def _standing(self, chunk_ids: Sequence[bytes]) -> dict[bytes, list[Reference]]:
         """Return {chunk id: references to it that a version stands behind}, as far as the owners of files tell."""
@@ -167,4 +167,4 @@ class LeafExchange:
         return standing
 
     def _owners_up(self, hash_bytes: bytes) -> list[str]:
-        return [node for node in self._reach.owners(hash_bytes) if self._reach.is_up(node)]
+        return [node for node in self._cluster.owners(hash_bytes) if self._cluster.is_up(node)]

@@ -40,7 +40,7 @@ class RecordWalk:
 
     def __init__(
         self,
-        reach: Cluster,
+        cluster: Cluster,
         store: Store,
         handoff: Handoff,
         reaper: TombstoneReaper,
@@ -49,7 +49,7 @@ class RecordWalk:
         jobs: JobRegistry,
         interval_s: float,
     ) -> None:
-        self._reach, self._store = reach, store
+        self._cluster, self._store = cluster, store
         self._handoff, self._reaper = handoff, reaper
         self._files, self._giver = files, giver
         self.job = jobs.add("walk", self._walk, interval_s, RATE_BYTES_PER_S_MAX)
@@ -61,7 +61,7 @@ class RecordWalk:
             page = await self._store.scan_records(after, PAGE_RECORDS)
             keys, strays = list[bytes](), list[bytes]()
             for key, _ in page.rows:
-                (keys if self._reach.me in self._reach.owners(file_hash(key)) else strays).append(key)
+                (keys if self._cluster.me in self._cluster.owners(file_hash(key)) else strays).append(key)
             await job.step()
             for key in strays:
                 await self._try(self._handoff.adopt_record(key))
@@ -79,7 +79,7 @@ class RecordWalk:
             self.job.note(error)
 
     async def _mend_chunks(self, key: bytes) -> None:
-        if self._reach.first_up(file_hash(key)) != self._reach.me:
+        if self._cluster.first_up(file_hash(key)) != self._cluster.me:
             return
         try:
             for version in stored_record(self._store.read_record(key)).files:
@@ -90,9 +90,9 @@ class RecordWalk:
 
     async def _mend_ids(self, key: bytes, version: Version, ids: Sequence[bytes]) -> None:
         """Confirm the version's references where its chunks are, and give copies to owners that lack one."""
-        for node, some in by_owner(self._reach, ids):
-            if self._reach.is_up(node):
-                answer = await self._reach.ask(node, ConfirmReferences(b"".join(some), version.upload_id, key))
+        for node, some in by_owner(self._cluster, ids):
+            if self._cluster.is_up(node):
+                answer = await self._cluster.ask(node, ConfirmReferences(b"".join(some), version.upload_id, key))
                 for chunk_id, state in zip(some, states_of(answer.message, len(some)), strict=True):
                     if state != "present":
                         lack = MissingCopy(node, chunk_id, version.upload_id, key)

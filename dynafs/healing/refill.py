@@ -48,10 +48,12 @@ DECIDED_DEADLINES = 3
 class Refill:
     """Pulls a new node's records from its peers, and serves peers that do so."""
 
-    def __init__(self, reach: Cluster, store: Store, disk: DiskHistory, consensus: RingConsensus, merge: Merge) -> None:
+    def __init__(
+        self, cluster: Cluster, store: Store, disk: DiskHistory, consensus: RingConsensus, merge: Merge
+    ) -> None:
         """merge: makes one record part of what is held."""
-        self._reach, self._store, self._disk, self._consensus, self._merge = reach, store, disk, consensus, merge
-        if not reach.others:
+        self._cluster, self._store, self._disk, self._consensus, self._merge = cluster, store, disk, consensus, merge
+        if not cluster.others:
             disk.note_alone()
         self._task: asyncio.Task[None] | None = None
         #: whether what a former self said can count no more
@@ -69,11 +71,11 @@ class Refill:
 
     async def _greet(self) -> None:
         """Ask every peer for no records at all, so that both sides remember whom they met."""
-        strangers = [node for node in self._reach.others if not self._disk.has_met(node)]
+        strangers = [node for node in self._cluster.others if not self._disk.has_met(node)]
         while strangers:
             for node in list(strangers):
                 with suppress(DynafsError):
-                    answer = await self._reach.ask(node, PullRecords(b"", 0, self._disk.generation))
+                    answer = await self._cluster.ask(node, PullRecords(b"", 0, self._disk.generation))
                     await self._disk.meet(node, answer.message.generation)
                     strangers.remove(node)
             await asyncio.sleep(RETRY_S_MAX)
@@ -89,9 +91,9 @@ class Refill:
         while True:
             if self._disk.is_lost and not self._is_decided:
                 # Every operation that may have counted an answer of our former self comes to its end meanwhile.
-                await asyncio.sleep(DECIDED_DEADLINES * self._reach.timeout_s)
+                await asyncio.sleep(DECIDED_DEADLINES * self._cluster.timeout_s)
                 self._is_decided = True
-            done = [await self._try(self._pull(node)) for node in self._reach.others if self._is_wanted(node)]
+            done = [await self._try(self._pull(node)) for node in self._cluster.others if self._is_wanted(node)]
             if self._is_enough() and await self._try(self._finish()):
                 log.info("node.refilled", pulled=self._disk.pulled, is_lost=self._disk.is_lost)
                 return
@@ -100,12 +102,12 @@ class Refill:
 
     def _is_wanted(self, node: str) -> bool:
         must_wait = self._disk.is_lost and not self._is_decided
-        return not must_wait and node not in self._disk.pulled and self._reach.is_up(node)
+        return not must_wait and node not in self._disk.pulled and self._cluster.is_up(node)
 
     def _is_enough(self) -> bool:
-        if all(node in self._disk.pulled for node in self._reach.others):
+        if all(node in self._disk.pulled for node in self._cluster.others):
             return True
-        return not self._disk.is_lost and 2 * (len(self._answered) + 1) > len(self._reach.others) + 1
+        return not self._disk.is_lost and 2 * (len(self._answered) + 1) > len(self._cluster.others) + 1
 
     async def _try(self, work: Coroutine[None, None, None]) -> bool:
         """Do something that a peer or the disk may refuse; return whether it was done."""
@@ -118,14 +120,14 @@ class Refill:
 
     async def _finish(self) -> None:
         if self._disk.is_lost:
-            await self._consensus.remember(self._reach.others)
+            await self._consensus.remember(self._cluster.others)
         await self._disk.complete()
 
     async def _pull(self, node: str) -> None:
         after: bytes | None = b""
         while after is not None:
             request = PullRecords(after, PAGE_RECORDS, self._disk.generation)
-            answer = await self._reach.ask(node, request, is_bulk=True)
+            answer = await self._cluster.ask(node, request, is_bulk=True)
             reply = answer.message
             await self._disk.meet(node, reply.generation)
             self._answered[node] = None
@@ -142,6 +144,6 @@ class Refill:
         """Return the next records of partitions that the peer owns."""
         knows_other = await self._disk.meet(peer, request.generation)
         page = await self._store.scan_records(request.after, min(request.limit, PAGE_RECORDS))
-        rows = [(key, data) for key, data in page.rows if peer in self._reach.owners(file_hash(key))]
+        rows = [(key, data) for key, data in page.rows if peer in self._cluster.owners(file_hash(key))]
         reply = PulledRecords(page.after, knows_other, self._disk.generation)
         return Answer(reply, msgspec.msgpack.encode(rows))

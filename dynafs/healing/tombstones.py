@@ -38,8 +38,8 @@ log = get_logger()
 class TombstoneReaper:
     """Proposes and carries out the reaping of tombstones on one node."""
 
-    def __init__(self, reach: Cluster, store: Store, clock: Clock, grace_s: float) -> None:
-        self._reach, self._store, self._clock, self._grace_ms = reach, store, clock, 1000 * grace_s
+    def __init__(self, cluster: Cluster, store: Store, clock: Clock, grace_s: float) -> None:
+        self._cluster, self._store, self._clock, self._grace_ms = cluster, store, clock, 1000 * grace_s
 
     def register(self, dispatcher: Dispatcher) -> None:
         """Answer peers that propose to reap tombstones, and carry out what was agreed."""
@@ -47,21 +47,21 @@ class TombstoneReaper:
 
     async def reap(self, keys: Sequence[bytes]) -> int:
         """Reap those of these tombstones that may go; return how many that were. Raises DynafsError."""
-        if self._reach.view.state.step is not Step.STABLE:
+        if self._cluster.view.state.step is not Step.STABLE:
             return 0
         digests = {
             key: record_digest(data)
             for key in keys
-            if self._reach.owners(file_hash(key))[0] == self._reach.me and self._is_due(data := self._settled(key))
+            if self._cluster.owners(file_hash(key))[0] == self._cluster.me and self._is_due(data := self._settled(key))
         }
-        for node in [self._reach.me, *self._reach.others]:
+        for node in [self._cluster.me, *self._cluster.others]:
             if digests:
                 for key in await self._objections(node, digests):
                     del digests[key]
-        for node in [self._reach.me, *self._reach.others]:
-            rows = [(key, digest) for key, digest in digests.items() if node in self._reach.owners(file_hash(key))]
+        for node in [self._cluster.me, *self._cluster.others]:
+            rows = [(key, digest) for key, digest in digests.items() if node in self._cluster.owners(file_hash(key))]
             if rows:
-                await self._reach.ask(node, ReapRecords(), msgspec.msgpack.encode(rows))
+                await self._cluster.ask(node, ReapRecords(), msgspec.msgpack.encode(rows))
         metrics.tombstones_reaped.inc(len(digests))
         return len(digests)
 
@@ -82,10 +82,10 @@ class TombstoneReaper:
 
     async def _objections(self, node: str, digests: dict[bytes, bytes]) -> list[bytes]:
         """Return the keys that a node holds otherwise than as an owner or a fallback should; all when it is silent."""
-        owners = self._reach.owners
+        owners = self._cluster.owners
         rows = [(key, digest if node in owners(file_hash(key)) else b"") for key, digest in digests.items()]
         try:
-            answer = await self._reach.ask(node, CompareRecords(), msgspec.msgpack.encode(rows))
+            answer = await self._cluster.ask(node, CompareRecords(), msgspec.msgpack.encode(rows))
         except DynafsError:
             return [key for key, _ in rows]
         return [rows[number][0] for number in answer.message.rows if 0 <= number < len(rows)]
@@ -95,7 +95,7 @@ class TombstoneReaper:
         rows = checked_rows(body, "key and digest")
         due = [
             key for key, digest in rows
-            if self._reach.view.state.step is Step.STABLE
+            if self._cluster.view.state.step is Step.STABLE
             and record_digest(data := self._settled(key)) == digest
             and self._is_due(data)
         ]  # fmt: skip

@@ -28,8 +28,8 @@ class MissingCopy(NamedTuple):
 class ChunkSender:
     """Gives chunks to other nodes, one at a time, within the budget of downloads and a job's pace."""
 
-    def __init__(self, reach: Cluster, files: FileReader, keeper: ReplicatedChunks) -> None:
-        self._reach, self._files, self._keeper = reach, files, keeper
+    def __init__(self, cluster: Cluster, files: FileReader, keeper: ReplicatedChunks) -> None:
+        self._cluster, self._files, self._keeper = cluster, files, keeper
 
     async def give(self, job: Job, lack: MissingCopy, size_bytes: int) -> None:
         """Give one chunk of about this size, verified. Raises DynafsError when it cannot be had or is not taken."""
@@ -38,7 +38,7 @@ class ChunkSender:
         with await self._files.take(size_bytes):
             body = await self._keeper.look(lack.chunk_id)
             request = StoreChunk(lack.chunk_id, lack.upload_id, lack.key)
-            await self._reach.ask(lack.node, request, body, is_bulk=True)
+            await self._cluster.ask(lack.node, request, body, is_bulk=True)
         job.status.mended += 1
         metrics.chunks_repaired.inc()
         log.info("chunk.repaired", chunk=lack.chunk_id.hex(), node=lack.node)

@@ -23,15 +23,15 @@ def place_of(kind: str, item: bytes) -> bytes:
 class TreeReader:
     """Compares this node's trees with those of others, on behalf of a job."""
 
-    def __init__(self, job: Job, reach: Cluster, store: Store) -> None:
-        self._job, self._reach, self._store = job, reach, store
+    def __init__(self, job: Job, cluster: Cluster, store: Store) -> None:
+        self._job, self._cluster, self._store = job, cluster, store
 
     async def differing(self, kind: str, node: str, partitions: Sequence[int], *, ring_version: int = 0) -> list[int]:
         """Return the leaves of partitions that a peer holds otherwise, ascending. Raises DynafsError.
 
         ring_version: which the peer must know, 0 for any.
         """
-        span = leaves_per_partition(self._reach.view.partition_count)
+        span = leaves_per_partition(self._cluster.view.partition_count)
         firsts = [partition * span for partition in partitions]
         firsts = await self._differing(kind, node, firsts, span, ring_version)
         for finer in (BRANCH_LEAVES, 1):
@@ -48,7 +48,7 @@ class TreeReader:
             sums = await self._store.tree_sums(kind, some, span)
             rows = [(first.to_bytes(2, "big"), total) for first, total in zip(some, sums, strict=True)]
             request = CompareTrees(kind, span, ring_version)
-            answer = await self._reach.ask(node, request, msgspec.msgpack.encode(rows), is_bulk=True)
+            answer = await self._cluster.ask(node, request, msgspec.msgpack.encode(rows), is_bulk=True)
             found += [some[row] for row in answer.message.rows if 0 <= row < len(some)]
             self._job.status.items += len(some)
         return found
@@ -58,12 +58,12 @@ class TreeReader:
         found: dict[int, Rows] = {leaf: {} for leaf in leaves}
         after, is_end = b"", False
         while not is_end:
-            if node == self._reach.me:
+            if node == self._cluster.me:
                 page = await self._store.scan_leaves(kind, leaves, after, ROWS_MAX)
                 is_end = len(page) < ROWS_MAX
             else:
                 request = ReadLeaves(kind, tuple(leaves), after, ring_version)
-                answer = await self._reach.ask(node, request, is_bulk=True)
+                answer = await self._cluster.ask(node, request, is_bulk=True)
                 page = reply_rows(answer.body, "item and digest")
                 is_end = answer.message.is_end or not page
             leaves, after = _sort_into(found, kind, page)

@@ -28,9 +28,9 @@ class Found(NamedTuple):
 class UploadLookup:
     """Asks other nodes, and this one, for uploads, on behalf of a job."""
 
-    def __init__(self, reach: Cluster, note: Callable[[DynafsError], None]) -> None:
+    def __init__(self, cluster: Cluster, note: Callable[[DynafsError], None]) -> None:
         """note: told why a node has not answered."""
-        self._reach, self._note = reach, note
+        self._cluster, self._note = cluster, note
 
     async def find(self, uploads: Iterable[Upload], nodes_of: Callable[[bytes], Sequence[str]]) -> Found:
         """Ask, all at once, the nodes that `nodes_of` gives for the hash of each upload's key."""
@@ -58,5 +58,5 @@ class UploadLookup:
                 found.holders[upload].append(node)
 
     async def _ask(self, node: str, uploads: list[Upload]) -> list[Upload]:
-        answer = await self._reach.ask(node, FindUploads(), msgspec.msgpack.encode(uploads))
+        answer = await self._cluster.ask(node, FindUploads(), msgspec.msgpack.encode(uploads))
         return [uploads[row] for row in answer.message.rows if 0 <= row < len(uploads)]

@@ -143,7 +143,7 @@ class InspectionRoutes:
 
     async def ring(self) -> web.StreamResponse:
         """The ring: members with their shares."""
-        ring, membership = self._replication.ring, self._replication.reach.membership
+        ring, membership = self._replication.ring, self._replication.cluster.membership
         shares = fair_shares(ring.members, ring.partition_count, ring.n)
         members = [
             {
@@ -155,7 +155,7 @@ class InspectionRoutes:
         return json_response({
             "epoch": ring.epoch, "n": ring.n, "partitions": ring.partition_count, "digest": ring.digest.hex(),
             "seen_by": self._replication.settings.node.name, "members": members,
-            "step": self._replication.reach.view.state.step, "waiting": self._replication.newcomers.waiting,
+            "step": self._replication.cluster.view.state.step, "waiting": self._replication.newcomers.waiting,
         })  # fmt: skip
 
     async def locate(self, name: FileName) -> web.StreamResponse:
@@ -167,7 +167,7 @@ class InspectionRoutes:
         rows = [
             {
                 "node": node, "role": "owner" if i < ring.n else "fallback", "zone": ring.zones[node],
-                "address": addresses.get(node, ""), "is_up": self._replication.reach.membership.is_up(node),
+                "address": addresses.get(node, ""), "is_up": self._replication.cluster.membership.is_up(node),
                 "http": told[node].http,
             }
             for i, node in enumerate(nodes)
@@ -177,7 +177,7 @@ class InspectionRoutes:
     async def cluster(self) -> web.StreamResponse:
         """Which nodes this node can reach."""
         replication = self._replication
-        nodes = {m.node: replication.reach.membership.is_up(m.node) for m in replication.ring.members}
+        nodes = {m.node: replication.cluster.membership.is_up(m.node) for m in replication.ring.members}
         cluster = replication.settings.cluster
         return json_response({
             "cluster": cluster.id, "seen_by": replication.settings.node.name, "n": cluster.n, "r": cluster.r,

@@ -29,7 +29,7 @@ INSTANCE_SIZE_BYTES = 8
 def owners_header(replication: Replication, name: FileName) -> dict[str, str]:
     """Return the header that names the owners of a file that are up, the first choice first; nothing when this node is
     one of them and stays in service, so that the common case costs a look-up."""
-    reach = replication.reach
+    reach = replication.cluster
     owners = reach.view.readers(file_hash(name.key))
     if reach.me in owners and not replication.maintenance.is_draining:
         return {}
@@ -71,7 +71,7 @@ class OwnerRoutes:
     async def table(self, request: web.BaseRequest) -> web.StreamResponse:
         """The nodes with their addresses for clients, and of every partition the owners as places among the nodes."""
         told = await self._told()
-        view, is_near = self._replication.reach.view, is_loopback(f"{_bracketed(request.remote or 'unknown')}:1")
+        view, is_near = self._replication.cluster.view, is_loopback(f"{_bracketed(request.remote or 'unknown')}:1")
         return json_response({
             "seen_by": self._replication.settings.node.name, "version": view.version, "step": view.state.step,
             "epoch": view.reading_ring.epoch, "partitions": view.partition_count, "n": view.n,
@@ -81,7 +81,7 @@ class OwnerRoutes:
 
     def _row(self, node: str, view: RingView, told: dict[str, NodeReport], *, is_near: bool) -> dict[str, object]:
         said = told.get(node, NodeReport(problem="not_asked"))
-        peers = "" if node == self._replication.reach.me else self._replication.addresses.get(node, "")
+        peers = "" if node == self._replication.cluster.me else self._replication.addresses.get(node, "")
         http = said.http if is_for_client(said.http, peers, is_near=is_near) else ""
         return {
             "node": node, "zone": view.zones[node], "http": http, "is_up": not said.problem,

@@ -108,7 +108,7 @@ class RingRoutes:
 
     async def transfers(self) -> web.StreamResponse:
         """How far a change of the ring is: of how many partitions each new owner has everything."""
-        view = self._replication.reach.view
+        view = self._replication.cluster.view
         done = await self._replication.rebalancer.progress(view) if view.state.step is Step.MOVING else {}
         rows = [
             {
@@ -137,7 +137,7 @@ class RingRoutes:
     async def status(self) -> web.StreamResponse:
         """Every node of the ring, as it says itself; and what an operator should look after."""
         replication = self._replication
-        view, told = replication.reach.view, await replication.surveyor.ask()
+        view, told = replication.cluster.view, await replication.surveyor.ask()
         hints = await replication.inspector.hints()
         kept = sum(count for one in hints.values() if not isinstance(one, str) for count, _, _ in one.values())
         problems = _problems(replication, told, kept)
@@ -201,7 +201,7 @@ def _status_rows(view: RingView, told: dict[str, NodeReport]) -> list[dict[str, 
 
 def _problems(replication: Replication, told: dict[str, NodeReport], hints: int) -> list[str]:
     """Return what keeps the ring from being healthy, each with what it comes to."""
-    view, found = replication.reach.view, list[str]()
+    view, found = replication.cluster.view, list[str]()
     if not replication.has_quorum():
         found.append(
             "broken: some files cannot be read or written: too few of their owners are up, or this node refills"

@@ -125,8 +125,8 @@ class Cluster:
         return [(node, "") for node in owners if node not in down] + list(zip(spare, down, strict=False))
 
 
-async def take_over(reach: Cluster, merge: Merge, node: str, key: bytes) -> None:
+async def take_over(cluster: Cluster, merge: Merge, node: str, key: bytes) -> None:
     """Make a record of another node part of what is held here, if it still has one. Raises DynafsError."""
-    answer = await reach.ask(node, ReadRecord(key, whole=True))
+    answer = await cluster.ask(node, ReadRecord(key, whole=True))
     if answer.body:
         await merge(key, bytes(answer.body))

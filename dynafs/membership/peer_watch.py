@@ -13,8 +13,8 @@ LOOK_S = 1.0
 class PeerWatch:
     """Calls back when a peer came up."""
 
-    def __init__(self, reach: Cluster, on_up: Sequence[Callable[[], None]]) -> None:
-        self._reach, self._on_up = reach, on_up
+    def __init__(self, cluster: Cluster, on_up: Sequence[Callable[[], None]]) -> None:
+        self._cluster, self._on_up = cluster, on_up
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -25,7 +25,7 @@ class PeerWatch:
         known = frozenset[str]()
         while True:
             await asyncio.sleep(LOOK_S)
-            up = frozenset(node for node in self._reach.others if self._reach.is_up(node))
+            up = frozenset(node for node in self._cluster.others if self._cluster.is_up(node))
             if up - known:
                 for callback in self._on_up:
                     with reporting("watch for peers"):

@@ -39,8 +39,8 @@ TURN_RECORDS = 16
 class Census:
     """Counts copies when asked to."""
 
-    def __init__(self, reach: Cluster, files: FileReader, clock: Clock, jobs: JobRegistry) -> None:
-        self._reach, self._files, self._clock = reach, files, clock
+    def __init__(self, cluster: Cluster, files: FileReader, clock: Clock, jobs: JobRegistry) -> None:
+        self._cluster, self._files, self._clock = cluster, files, clock
         self.job = jobs.add("census", self._count, None)
         self.report: CensusReport | None = None
         self._is_next_deep = False
@@ -51,10 +51,10 @@ class Census:
         self.job.start_now()
 
     async def _count(self, job: Job) -> None:
-        n = self._reach.ring.n
+        n = self._cluster.ring.n
         is_deep, self._is_next_deep = self._is_next_deep, False
         report = CensusReport(n, is_deep=is_deep, started_unix_ms=self._clock.wall_ms())
-        count = CopyCount(self._reach, self._files, report)
+        count = CopyCount(self._cluster, self._files, report)
         async for key, records in self._all_records(report):
             await job.step()
             await count.count_file(key, records)
@@ -62,7 +62,7 @@ class Census:
             if not job.status.items % TURN_RECORDS:
                 await asyncio.sleep(0)
         await count.settle()
-        for partition, owners in enumerate(self._reach.ring.owners):
+        for partition, owners in enumerate(self._cluster.ring.owners):
             bad = count.imperfect.get(partition, set()).union(node for node in owners if node in report.silent)
             add(report.partitions, n - len(bad))
         report.finished_unix_ms = self._clock.wall_ms()
@@ -70,7 +70,7 @@ class Census:
 
     async def _all_records(self, report: CensusReport) -> AsyncIterator[tuple[bytes, dict[str, Record]]]:
         """Yield every key with {node: its record}, in key order."""
-        scans = {node: _Scan(self._reach, node) for node in [self._reach.me, *self._reach.others]}
+        scans = {node: _Scan(self._cluster, node) for node in [self._cluster.me, *self._cluster.others]}
         while True:
             if empty := [scan for scan in scans.values() if scan.is_empty]:
                 await asyncio.gather(*(scan.fill() for scan in empty))
@@ -88,8 +88,8 @@ class Census:
 class _Scan:
     """All records of one node, a page at a time. problem: why there are no more of them."""
 
-    def __init__(self, reach: Cluster, node: str) -> None:
-        self._reach, self._node = reach, node
+    def __init__(self, cluster: Cluster, node: str) -> None:
+        self._cluster, self._node = cluster, node
         self._after: bytes | None = b""
         self.rows: deque[tuple[bytes, Record]] = deque()
         self.problem = ""
@@ -104,7 +104,7 @@ class _Scan:
         while self.is_empty:
             assert self._after is not None
             try:
-                answer = await self._reach.ask(self._node, ScanRecords(self._after, PAGE_RECORDS), is_bulk=True)
+                answer = await self._cluster.ask(self._node, ScanRecords(self._after, PAGE_RECORDS), is_bulk=True)
                 rows = reply_rows(answer.body, "key and record")
                 self.rows = deque((key, decode_record(data)) for key, data in rows)
             except DynafsError as error:

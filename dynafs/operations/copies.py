@@ -23,13 +23,13 @@ class ChunkWhereabouts(NamedTuple):
 class CopyInspector:
     """Answers questions about single files without changing anything."""
 
-    def __init__(self, reach: Cluster) -> None:
-        self._reach = reach
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
 
     async def holders(self, name: FileName, version: Version) -> dict[str, str]:
         """Return {owner: "current", "stale", "missing", or the code of why it cannot say} for a file's record."""
-        owners = self._reach.owners(file_hash(name.key))
-        asked = [self._reach.ask(node, ReadRecord(name.key, whole=True)) for node in owners]
+        owners = self._cluster.owners(file_hash(name.key))
+        asked = [self._cluster.ask(node, ReadRecord(name.key, whole=True)) for node in owners]
         states = {}
         for node, answer in zip(owners, await asyncio.gather(*asked, return_exceptions=True), strict=True):
             if isinstance(answer, BaseException):
@@ -41,8 +41,8 @@ class CopyInspector:
 
     async def hints(self) -> dict[str, dict[str, tuple[int, int, int]] | str]:
         """Return {keeper: {target: (count, bytes, since ms)}} of all nodes, or {keeper: why it cannot say}."""
-        nodes = [self._reach.me, *self._reach.others]
-        asked = [self._reach.ask(node, CountHints()) for node in nodes]
+        nodes = [self._cluster.me, *self._cluster.others]
+        asked = [self._cluster.ask(node, CountHints()) for node in nodes]
         found: dict[str, dict[str, tuple[int, int, int]] | str] = {}
         for node, answer in zip(nodes, await asyncio.gather(*asked, return_exceptions=True), strict=True):
             if isinstance(answer, BaseException):
@@ -55,18 +55,18 @@ class CopyInspector:
         """Return where these chunks lie; at most 1024 of them."""
         wanted: dict[str, list[bytes]] = {}
         for chunk_id in chunk_ids:
-            for node in self._reach.owners(chunk_id):
+            for node in self._cluster.owners(chunk_id):
                 wanted.setdefault(node, []).append(chunk_id)
         answers = await asyncio.gather(*(self._states(node, ids) for node, ids in wanted.items()))
         states = dict(zip(wanted, answers, strict=True))
         return [
-            ChunkWhereabouts(chunk_id, {node: states[node][chunk_id] for node in self._reach.owners(chunk_id)})
+            ChunkWhereabouts(chunk_id, {node: states[node][chunk_id] for node in self._cluster.owners(chunk_id)})
             for chunk_id in chunk_ids
         ]
 
     async def _states(self, node: str, chunk_ids: list[bytes]) -> dict[bytes, str]:
         try:
-            answer = await self._reach.ask(node, StatChunks(b"".join(chunk_ids)))
+            answer = await self._cluster.ask(node, StatChunks(b"".join(chunk_ids)))
         except DynafsError as error:
             return dict.fromkeys(chunk_ids, failure_code(error))
         return dict(zip(chunk_ids, states_of(answer.message, len(chunk_ids)), strict=True))

@@ -57,8 +57,8 @@ class _Doubt:
 class CopyCount:
     """Counts for one census. imperfect: {partition: owners that lack something of it}."""
 
-    def __init__(self, reach: Cluster, files: FileReader, report: CensusReport) -> None:
-        self._reach, self._files, self._report = reach, files, report
+    def __init__(self, cluster: Cluster, files: FileReader, report: CensusReport) -> None:
+        self._cluster, self._files, self._report = cluster, files, report
         self._doubts: list[_Doubt] = []
         self._reads = asyncio.Semaphore(READS_MAX)
         self._paused_s = 0.0
@@ -72,7 +72,7 @@ class CopyCount:
         place, silent = file_hash(key), self._report.silent
         states = {
             node: silent[node] if node in silent else _state(records.get(node), merged)
-            for node in self._reach.owners(place)
+            for node in self._cluster.owners(place)
         }
         self._judge(_Doubt(key, "record", place, states, merged))
         # A bucket's policy has no chunks.
@@ -111,7 +111,7 @@ class CopyCount:
             self._report.name(MissingCopy(shown(doubt.key), "manifest", 0, doubt.states))
             return
         if bad:
-            partition = partition_of(doubt.place, self._reach.ring.partition_count)
+            partition = partition_of(doubt.place, self._cluster.ring.partition_count)
             self.imperfect.setdefault(partition, set()).update(bad)
             lacking = {node: doubt.states[node] for node in bad}
             self._report.name(MissingCopy(shown(doubt.key), doubt.what, copies, lacking))
@@ -132,7 +132,7 @@ class CopyCount:
                 if number <= manifest.counted:
                     continue
                 states: dict[bytes, dict[str, str]] = {chunk_id: {} for chunk_id in ids}
-                for node, some in by_owner(self._reach, ids):
+                for node, some in by_owner(self._cluster, ids):
                     for chunk_id, state in zip(some, await self._states(node, some), strict=True):
                         states[chunk_id][node] = state
                 manifest.counted = number
@@ -149,7 +149,7 @@ class CopyCount:
             return [self._report.silent[node]] * len(ids)
         is_deep = self._report.is_deep
         try:
-            answer = await self._reach.ask(
+            answer = await self._cluster.ask(
                 node, StatChunks(b"".join(ids), verify=is_deep), timeout_s=60.0 if is_deep else None
             )
         except DynafsError as error:
@@ -183,8 +183,8 @@ class CopyCount:
 
     async def _records_now(self, key: bytes) -> dict[str, Record]:
         """Return {owner: its record} of the owners that reply."""
-        owners = [node for node in self._reach.owners(file_hash(key)) if node not in self._report.silent]
-        asked = [self._reach.ask(node, ReadRecord(key, whole=True)) for node in owners]
+        owners = [node for node in self._cluster.owners(file_hash(key)) if node not in self._report.silent]
+        asked = [self._cluster.ask(node, ReadRecord(key, whole=True)) for node in owners]
         found = {}
         for node, answer in zip(owners, await asyncio.gather(*asked, return_exceptions=True), strict=True):
             if not isinstance(answer, BaseException):

@@ -59,25 +59,25 @@ class Explanation(msgspec.Struct):
 class Explainer:
     """Looks at one file on all nodes that may have something of it, and changes nothing."""
 
-    def __init__(self, reach: Cluster, files: FileReader, inspector: CopyInspector) -> None:
-        self._reach, self._files, self._inspector = reach, files, inspector
+    def __init__(self, cluster: Cluster, files: FileReader, inspector: CopyInspector) -> None:
+        self._cluster, self._files, self._inspector = cluster, files, inspector
 
     async def explain(self, name: FileName, policy: QuorumPolicy) -> Explanation:
         """Return all there is to know. Never raises because nodes are away."""
         place = file_hash(name.key)
-        keepers = self._reach.keepers(place)
+        keepers = self._cluster.keepers(place)
         records = await asyncio.gather(*(self._record(node, name.key) for node in keepers))
         kept = await asyncio.gather(*(self._kept(node, name.key) for node in keepers))
         merged = EMPTY
         for record in records:
             merged = merged.merge(record) if isinstance(record, Record) else merged
         merged = merged.resolved()
-        partition = partition_of(place, self._reach.ring.partition_count)
+        partition = partition_of(place, self._cluster.ring.partition_count)
         told = Explanation(name.bucket, name.path, partition, versions=[str(stamp) for stamp in merged.stamps])
         told.deleted = bool(merged.versions) and not merged.files
-        owners = self._reach.owners(place)
+        owners = self._cluster.owners(place)
         for node, record, keeps_for in zip(keepers, records, kept, strict=True):
-            view = NodeView(node, "owner" if node in owners else "fallback", self._reach.is_up(node), "")
+            view = NodeView(node, "owner" if node in owners else "fallback", self._cluster.is_up(node), "")
             view.state = record if isinstance(record, str) else _state(record, merged, is_owner=node in owners)
             view.versions = [] if isinstance(record, str) else [str(stamp) for stamp in record.stamps]
             view.keeps_for = keeps_for
@@ -88,13 +88,13 @@ class Explainer:
 
     async def _record(self, node: str, key: bytes) -> Record | str:
         try:
-            return decode_record((await self._reach.ask(node, ReadRecord(key, whole=True))).body)
+            return decode_record((await self._cluster.ask(node, ReadRecord(key, whole=True))).body)
         except DynafsError as error:
             return failure_code(error)
 
     async def _kept(self, node: str, key: bytes) -> dict[str, int]:
         try:
-            answer = await self._reach.ask(node, CountHints(key))
+            answer = await self._cluster.ask(node, CountHints(key))
         except DynafsError:
             return {}
         return {target: count for target, (count, _, _) in answer.message.targets.items()}

@@ -40,7 +40,7 @@ class Maintenance:
 
     def __init__(
         self,
-        reach: Cluster,
+        cluster: Cluster,
         status: SelfStatus,
         surveyor: StatusSurvey,
         policies: PolicySurvey,
@@ -48,7 +48,7 @@ class Maintenance:
         inspector: CopyInspector,
         jobs: JobRegistry,
     ) -> None:
-        self._reach, self._status, self._surveyor, self._policies = reach, status, surveyor, policies
+        self._cluster, self._status, self._surveyor, self._policies = cluster, status, surveyor, policies
         self._hints, self._inspector, self._jobs = hints, inspector, jobs
 
     def register(self, dispatcher: Dispatcher) -> None:
@@ -88,22 +88,22 @@ class Maintenance:
         what, reasons = f"draining {node}", []
         self._check_known(node)
         told, needed = await self._surveyor.ask(), await self._policies.needed()
-        if not for_restart and self._reach.view.state.step is not Step.STABLE:
+        if not for_restart and self._cluster.view.state.step is not Step.STABLE:
             reasons.append("the ring is changing (dynafs ring transfers)")
         reasons.append(self._missed(node, told, needed))
         if lacking := await self._lacking(node):
             reasons.append(f"{', '.join(lacking)} lack what is kept for them elsewhere (dynafs hints wait)")
         self._raise(what, reasons)
-        await self._reach.ask(node, SetDraining(is_on=True))
+        await self._cluster.ask(node, SetDraining(is_on=True))
         # Another node may have been drained by another operator since the look: of the two, the later sees both.
         was_drained = node in told and told[node].is_draining
         if not was_drained and (reason := self._missed(node, await self._surveyor.ask(), needed)):
-            await self._reach.ask(node, SetDraining(is_on=False))
+            await self._cluster.ask(node, SetDraining(is_on=False))
             self._raise(what, [reason])
 
     def _missed(self, node: str, told: Mapping[str, NodeReport], needed: int) -> str:
         """Return why the others cannot do without a node, empty when they can."""
-        view = self._reach.view
+        view = self._cluster.view
         serving = {name for name, one in told.items() if one.is_serving} - {node}
         sets = [owners for p in range(view.partition_count) for owners in view.state.writers(p)]
         return reason_of(f"without {node}", sets, serving, needed, _away(told, but=node))
@@ -123,9 +123,9 @@ class Maintenance:
 
     async def limit(self, name: str, bytes_per_s_max: int) -> dict[str, str]:
         """Set the pace of a job on all nodes; return {node: why it did not}."""
-        nodes = self._reach.view.nodes
+        nodes = self._cluster.view.nodes
         request = LimitJob(name, bytes_per_s_max)
-        outcomes = await asyncio.gather(*(self._reach.ask(node, request) for node in nodes), return_exceptions=True)
+        outcomes = await asyncio.gather(*(self._cluster.ask(node, request) for node in nodes), return_exceptions=True)
         failed = {}
         for node, outcome in zip(nodes, outcomes, strict=True):
             if isinstance(outcome, DynafsError):
@@ -157,7 +157,7 @@ class Maintenance:
         self._jobs.hurry("handoff")
         loop = asyncio.get_running_loop()
         deadline_s = loop.time() + timeout_s
-        while await self._hints.keeps_for(self._reach.is_up):
+        while await self._hints.keeps_for(self._cluster.is_up):
             if loop.time() > deadline_s:
                 log.warning("node.hints_kept")
                 return
@@ -165,10 +165,10 @@ class Maintenance:
 
     async def _order(self, node: str, request: OperatorRequest) -> None:
         self._check_known(node)
-        await self._reach.ask(node, request)
+        await self._cluster.ask(node, request)
 
     def _check_known(self, node: str) -> None:
-        known = sorted(self._reach.view.nodes)
+        known = sorted(self._cluster.view.nodes)
         if node not in known:
             raise NotFound("node", f"{checked_node(node)}; the ring has {', '.join(known)}")
 

@@ -12,9 +12,9 @@ SEEN_MAX = 1000
 class Newcomers:
     """The nodes that have the cluster's secret, and are not members."""
 
-    def __init__(self, reach: Cluster, gossip: Gossip | None, jobs: JobRegistry) -> None:
+    def __init__(self, cluster: Cluster, gossip: Gossip | None, jobs: JobRegistry) -> None:
         """gossip: None where nodes do not gossip."""
-        self._reach, self._gossip, self._jobs = reach, gossip, jobs
+        self._cluster, self._gossip, self._jobs = cluster, gossip, jobs
         self._seen: dict[str, None] = {}
 
     def note_seen(self, node: str) -> None:
@@ -34,4 +34,4 @@ class Newcomers:
         those that have connected since this one started."""
         kin = {node: one.address for node, one in self._gossip.kin.items()} if self._gossip is not None else {}
         found = {**dict.fromkeys(self._seen, ""), **kin}
-        return {node: address for node, address in sorted(found.items()) if node not in self._reach.view.nodes}
+        return {node: address for node, address in sorted(found.items()) if node not in self._cluster.view.nodes}

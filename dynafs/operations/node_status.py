@@ -43,8 +43,8 @@ class NodeReport(NamedTuple):
 class StatusSurvey:
     """Asks all nodes of the ring, and answers who asks."""
 
-    def __init__(self, reach: Cluster, store: Store, clock: Clock, status: SelfStatus, disk: DiskHistory) -> None:
-        self._reach, self._store, self._clock = reach, store, clock
+    def __init__(self, cluster: Cluster, store: Store, clock: Clock, status: SelfStatus, disk: DiskHistory) -> None:
+        self._cluster, self._store, self._clock = cluster, store, clock
         self._status, self._disk = status, disk
 
     def register(self, dispatcher: Dispatcher) -> None:
@@ -53,8 +53,8 @@ class StatusSurvey:
 
     def serve(self, request: AskStatus) -> Answer[NodeStatus]:
         """Tell how this node is. Raises StoreFailed."""
-        state, status = self._reach.view.state, self._status
-        unreached = tuple(node for node in request.nodes[:NODES_MAX] if not self._reach.is_up(node))
+        state, status = self._cluster.view.state, self._status
+        unreached = tuple(node for node in request.nodes[:NODES_MAX] if not self._cluster.is_up(node))
         return Answer(NodeStatus(
             state.version, state.ring.epoch, self.stored_bytes(), self._clock.wall_ms(), unreached,
             status.is_draining, self._disk.is_complete, status.started_ms, status.http,
@@ -66,14 +66,14 @@ class StatusSurvey:
 
     async def ask(self) -> dict[str, NodeReport]:
         """Return {node: what it said} of all nodes that own, or will own, anything."""
-        nodes = self._reach.view.nodes
+        nodes = self._cluster.view.nodes
         told = await asyncio.gather(*(self._ask_one(node, AskStatus()) for node in nodes))
         return dict(zip(nodes, told, strict=True))
 
     async def find_gaps(self, newcomers: Sequence[str]) -> list[str]:
         """Return what keeps newcomers and the members that are up from calling each other, after waiting for it a
         little; nothing when all is well."""
-        members = [node for node in self._reach.view.nodes if self._reach.is_up(node)]
+        members = [node for node in self._cluster.view.nodes if self._cluster.is_up(node)]
         everybody = tuple(dict.fromkeys((*members, *newcomers)))
         deadline_s = self._clock.monotonic_s() + MEETING_MAX_S
         while True:
@@ -96,12 +96,12 @@ class StatusSurvey:
 
     async def _tell(self, node: str) -> None:
         with suppress(DynafsError):
-            await self._reach.ask(node, LearnRing(), encode_ring_state(self._reach.view.state))
+            await self._cluster.ask(node, LearnRing(), encode_ring_state(self._cluster.view.state))
 
     async def _ask_one(self, node: str, request: AskStatus) -> NodeReport:
         asked_ms = self._clock.wall_ms()
         try:
-            answer = await self._reach.ask(node, request)
+            answer = await self._cluster.ask(node, request)
         except DynafsError as error:
             return NodeReport(problem=failure_code(error))
         status, middle_ms = answer.message, (asked_ms + self._clock.wall_ms()) // 2

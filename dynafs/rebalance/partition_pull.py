@@ -34,10 +34,16 @@ class PartitionPull:
     """Pulls what one node will own."""
 
     def __init__(
-        self, jobs: JobRegistry, reach: Cluster, store: Store, merge: Merge, keeper: ReplicatedChunks, files: FileReader
+        self,
+        jobs: JobRegistry,
+        cluster: Cluster,
+        store: Store,
+        merge: Merge,
+        keeper: ReplicatedChunks,
+        files: FileReader,
     ) -> None:
         """merge: makes a record of a peer part of what is held here."""
-        self._jobs, self._reach, self._store = jobs, reach, store
+        self._jobs, self._cluster, self._store = jobs, cluster, store
         self._merge, self._keeper, self._files = merge, keeper, files
         self._epoch = 0
         #: {partition: sources that it is done with}
@@ -51,7 +57,7 @@ class PartitionPull:
 
     @property
     def _trees(self) -> TreeReader:
-        return TreeReader(self._job, self._reach, self._store)
+        return TreeReader(self._job, self._cluster, self._store)
 
     def done(self, epoch: int, needed: int) -> list[int]:
         """Return the partitions that are done for the ring of this epoch. needed: of how many sources."""
@@ -61,7 +67,7 @@ class PartitionPull:
 
     async def pull(self, view: RingView) -> None:
         """Take over what is missing, from all present owners that are up. What fails is noted, and tried again."""
-        state, me = view.state, self._reach.me
+        state, me = view.state, self._cluster.me
         if view.ring.epoch != self._epoch:
             self._epoch, self._sources = view.ring.epoch, {}
         wanted = state.pulls(me)
@@ -69,9 +75,9 @@ class PartitionPull:
             mine = self._sources.setdefault(partition, set())
             if me in state.ring.owners[partition]:
                 mine.add(me)
-        for node in self._reach.others:
+        for node in self._cluster.others:
             its = [p for p in wanted if node in state.ring.owners[p] and node not in self._sources[p]]
-            if its and self._reach.is_up(node):
+            if its and self._cluster.is_up(node):
                 await self._pull_from(node, its, view)
 
     async def _pull_from(self, node: str, partitions: Sequence[int], view: RingView) -> None:
@@ -88,7 +94,7 @@ class PartitionPull:
 
     async def _teach(self, node: str, state: RingState) -> None:
         try:
-            await self._reach.ask(node, LearnRing(), encode_ring_state(state))
+            await self._cluster.ask(node, LearnRing(), encode_ring_state(state))
         except DynafsError as error:
             self._job.note(error)
 
@@ -101,7 +107,7 @@ class PartitionPull:
                 await self._job.step()
                 some = leaves[start : start + LEAVES_MAX]
                 theirs = await self._trees.read(kind, node, some, ring_version=view.version)
-                own = await self._trees.read(kind, self._reach.me, some)
+                own = await self._trees.read(kind, self._cluster.me, some)
                 missing = [
                     item for leaf in some for item, digest in theirs[leaf].items() if own[leaf].get(item) != digest
                 ]
@@ -117,7 +123,7 @@ class PartitionPull:
     async def _take_record(self, node: str, key: bytes) -> bool:
         async with self._records:
             try:
-                await take_over(self._reach, self._merge, node, key)
+                await take_over(self._cluster, self._merge, node, key)
             except DynafsError as error:
                 self._job.note(error)
                 return False
@@ -138,7 +144,7 @@ class PartitionPull:
         return failed
 
     async def _take_chunk(self, node: str, chunk_id: bytes) -> None:
-        references = await read_references(self._reach, node, [chunk_id])
+        references = await read_references(self._cluster, node, [chunk_id])
         if not references:
             # Nothing there refers to it any more: it goes, and so does the need for it.
             return
@@ -158,7 +164,7 @@ class PartitionPull:
 
     async def _body(self, node: str, chunk_id: bytes) -> bytes | bytearray:
         try:
-            answer = await self._reach.ask(node, ReadChunk(chunk_id), is_bulk=True)
+            answer = await self._cluster.ask(node, ReadChunk(chunk_id), is_bulk=True)
         except DynafsError:
             # Its copy is bad, or went; any other good one is as right.
             return await self._keeper.look(chunk_id)

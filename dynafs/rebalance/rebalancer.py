@@ -31,18 +31,18 @@ class Rebalancer:
 
     def __init__(
         self,
-        reach: Cluster,
+        cluster: Cluster,
         register: RingRegister,
         consensus: RingConsensus,
         policies: PolicySurvey,
         puller: PartitionPull,
         jobs: JobRegistry,
     ) -> None:
-        self._reach, self._register, self._consensus, self._puller = reach, register, consensus, puller
+        self._cluster, self._register, self._consensus, self._puller = cluster, register, consensus, puller
         self._policies = policies
         self.job = jobs.add("ring", self._work, INTERVAL_S, RATE_BYTES_PER_S_MAX)
         #: whether another node has told which ring stands, since this one started
-        self.has_asked = not reach.others
+        self.has_asked = not cluster.others
 
     def register(self, dispatcher: Dispatcher) -> None:
         """Answer peers that look at how far the change of the ring is."""
@@ -55,10 +55,10 @@ class Rebalancer:
     def serve(self, request: ReadPulled) -> Answer[Pulled]:
         """Tell which partitions are here for the ring of an epoch."""
         done = self._puller.done(request.epoch, request.needed)
-        return Answer(Pulled(), packed(done, self._reach.view.partition_count))
+        return Answer(Pulled(), packed(done, self._cluster.view.partition_count))
 
     async def _work(self, job: Job) -> None:
-        nodes = [node for node in self._reach.others if self._reach.is_up(node)]
+        nodes = [node for node in self._cluster.others if self._cluster.is_up(node)]
         self.has_asked |= await self._consensus.catch_up(nodes) > 0
         if not self.has_asked:
             job.hurry(MOVING_INTERVAL_S)
@@ -70,13 +70,13 @@ class Rebalancer:
             # Whoever proposed it may have died before it told anybody.
             job.hurry(MOVING_INTERVAL_S)
             await self._consensus.propose(pending)
-        view = self._reach.view
+        view = self._cluster.view
         if view.state.step is Step.STABLE:
             return
         job.hurry(MOVING_INTERVAL_S)
         if view.state.step is Step.MOVING:
             await self._puller.pull(view)
-        if next((node for node in view.nodes if self._reach.is_up(node)), None) == self._reach.me:
+        if next((node for node in view.nodes if self._cluster.is_up(node)), None) == self._cluster.me:
             await self._drive(view)
 
     async def _drive(self, view: RingView) -> None:
@@ -97,7 +97,7 @@ class Rebalancer:
         """
         pulled = await self._pulled(view, needed)
         done = {(partition, node) for node, partitions in pulled.items() for partition in partitions}
-        up = [node for node in view.nodes if self._reach.is_up(node)]
+        up = [node for node in view.nodes if self._cluster.is_up(node)]
         is_all = all(len(pulled.get(node, ())) >= len(view.state.pulls(node)) for node in up)
         return is_all and view.state.is_pulled(done, r_min)
 
@@ -110,7 +110,7 @@ class Rebalancer:
         """Return {new owner that answers: partitions of which it has everything}."""
         nodes = [member.node for member in view.ring.members]
         request = ReadPulled(view.ring.epoch, needed)
-        answers = await asyncio.gather(*(self._reach.ask(node, request) for node in nodes), return_exceptions=True)
+        answers = await asyncio.gather(*(self._cluster.ask(node, request) for node in nodes), return_exceptions=True)
         done: dict[str, list[int]] = {}
         for node, answer in zip(nodes, answers, strict=True):
             if isinstance(answer, DynafsError):
@@ -128,9 +128,9 @@ class Rebalancer:
 
     async def _knows(self, node: str, state: RingState) -> bool:
         try:
-            answer = await self._reach.ask(node, ReadRing())
+            answer = await self._cluster.ask(node, ReadRing())
             if answer.message.version < state.version:
-                await self._reach.ask(node, LearnRing(), encode_ring_state(state))
+                await self._cluster.ask(node, LearnRing(), encode_ring_state(state))
         except DynafsError as error:
             self.job.note(error)
             return False

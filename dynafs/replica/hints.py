@@ -19,10 +19,10 @@ HINT_SIZE_BYTES = 256
 class HintBook:
     """Admits, finds and counts one node's hints."""
 
-    def __init__(self, reach: Cluster, store: Store, clock: Clock, size_bytes_max: int, status: JobStatus) -> None:
+    def __init__(self, cluster: Cluster, store: Store, clock: Clock, size_bytes_max: int, status: JobStatus) -> None:
         """size_bytes_max: of everything kept for others. status: of the job that hands hints over; shows how many are
         queued."""
-        self._reach, self._store, self._clock = reach, store, clock
+        self._cluster, self._store, self._clock = cluster, store, clock
         self._size_bytes_max, self._status = size_bytes_max, status
         #: bytes kept, as of the last count and what came since
         self._kept_bytes = 0
@@ -37,7 +37,7 @@ class HintBook:
         """Return the hint to keep for a write, its time and size filled in. Raises HintsFull, StoreFull,
         RequestInvalid."""
         target = hint.target
-        if target not in self._reach.others:
+        if target not in self._cluster.others:
             raise RequestInvalid("hint_for", f"{target[:100]!r} is no other node of this cluster")
         self._store.check_room(is_for_others=True)
         size_bytes = hint.size_bytes + HINT_SIZE_BYTES

@@ -80,9 +80,9 @@ def _believe_the_disk(self: ChunkTable, chunk_id: bytes, place: ChunkPlace, body
 
 async def _believe_everybody(self: _ChunkRace, node: str) -> ChunkBytes:
     """Take whatever a peer sends."""
-    if node == self._reach.me:
+    if node == self._cluster.me:
         return await self._store.read_chunk(self._chunk_id)
-    answer: Answer[Any] = await self._reach.ask(node, ReadChunk(self._chunk_id), is_bulk=True)
+    answer: Answer[Any] = await self._cluster.ask(node, ReadChunk(self._chunk_id), is_bulk=True)
     return answer.body
 
 
@@ -140,7 +140,7 @@ async def _hope_for_the_ack(self: Handoff, hint: Hint) -> bool:
     """Send what a hint is about and forget the hint, whatever comes of it."""
     data = self._store.read_record(hint.key)
     if not hint.chunk_id and data:
-        self._reach.ask(hint.target, StoreRecord(hint.key), data).add_done_callback(note_failure)
+        self._cluster.ask(hint.target, StoreRecord(hint.key), data).add_done_callback(note_failure)
     return True
 
 
@@ -151,7 +151,7 @@ _reap = TombstoneReaper.reap
 async def _object_only_when_asked(self: TombstoneReaper, node: str, digests: dict[bytes, bytes]) -> list[bytes]:
     """Forget a delete although an owner is away that has not heard of it."""
     self._grace_ms = 0.0
-    return await _objections(self, node, digests) if self._reach.is_up(node) else []
+    return await _objections(self, node, digests) if self._cluster.is_up(node) else []
 
 
 async def _reap_at_once(self: TombstoneReaper, keys: Sequence[bytes]) -> int:

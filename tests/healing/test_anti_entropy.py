@@ -65,7 +65,7 @@ async def test_trees_that_were_lost_are_built_again(make_cluster, session: Clien
 )
 async def test_questions_about_trees_are_checked(cluster, request_, rows, problem: str) -> None:
     """A peer that asks nonsense is told so, and goes on."""
-    reach = cluster.nodes["n1"].replication.reach
+    reach = cluster.nodes["n1"].replication.cluster
     with pytest.raises(PeerRefused) as raised:
         await reach.ask("n2", request_, msgspec.msgpack.encode(rows))
     assert raised.value.remote_code == "request_invalid"

@@ -194,11 +194,11 @@ async def test_stand_in_without_a_name_lets_an_owner_write(
     for name in cluster.names:
         async with session.get(cluster.file_url("both/none", name)) as response:
             assert response.status == 404
-    place, reach = file_hash(FileName("both", "f").key), cluster.nodes["n1"].replication.reach
+    place, reach = file_hash(FileName("both", "f").key), cluster.nodes["n1"].replication.cluster
     away, fallback = reach.owners(place)[0], reach.fallbacks(place)[0]
     await cluster.stop(away)
     async with asyncio.timeout(10):
-        while cluster.nodes[fallback].replication.reach.is_up(away):
+        while cluster.nodes[fallback].replication.cluster.is_up(away):
             await asyncio.sleep(0.01)
     monkeypatch.setattr(actors, "ACTORS_MAX", 0)
     assert (await put(session, cluster.file_url("both/f", fallback), b"x"))[0] == 201
@@ -215,11 +215,11 @@ async def test_last_writer_wins_buckets_need_no_names_of_stand_ins(make_cluster,
     for name in cluster.names:
         async with session.get(cluster.file_url("both/none", name)) as response:
             assert response.status == 404
-    place, reach = file_hash(FileName("both", "f").key), cluster.nodes["n1"].replication.reach
+    place, reach = file_hash(FileName("both", "f").key), cluster.nodes["n1"].replication.cluster
     away, fallback = reach.owners(place)[0], reach.fallbacks(place)[0]
     await cluster.stop(away)
     async with asyncio.timeout(10):
-        while cluster.nodes[fallback].replication.reach.is_up(away):
+        while cluster.nodes[fallback].replication.cluster.is_up(away):
             await asyncio.sleep(0.01)
     assert (await put(session, cluster.file_url("both/f", fallback), b"x"))[0] == 201
     written = {actor for record in records(cluster, "f") for actor in record.context}

@@ -29,7 +29,7 @@ async def readiness(session: ClientSession, cluster: LocalCluster, name: str) ->
 
 async def wait_seen_down(cluster: LocalCluster, seer: str, name: str) -> None:
     async with asyncio.timeout(10):
-        while cluster.nodes[seer].replication.reach.is_up(name):
+        while cluster.nodes[seer].replication.cluster.is_up(name):
             await asyncio.sleep(0.05)
 
 
@@ -150,7 +150,7 @@ async def test_versions_of_the_wire_work_together(make_cluster, session: ClientS
             listed = {row["path"] for row in (await response.json())["files"]}
         assert listed == {f"f{number}" for number in range(12) if number % 3}
     with pytest.raises(PeerOutdated, match="update it"):
-        await cluster.nodes["n1"].replication.reach.ask("n2", ReadRows("demo"))
+        await cluster.nodes["n1"].replication.cluster.ask("n2", ReadRows("demo"))
     status, plan = await stage(session, cluster, kind="leave", node="n4")
     assert status == 200, plan
     async with session.post(f"{cluster.url()}/v1/ring/commit", json={"hash": plan["hash"]}) as response:

@@ -182,7 +182,7 @@ async def test_no_query_is_an_error_of_ours(cluster: LocalCluster, session: Clie
 
 async def test_pace_that_cannot_be_is_refused_by_the_node_that_is_asked(cluster: LocalCluster) -> None:
     """Between nodes, too: a peer of another version may not have looked."""
-    reach = cluster.nodes["n1"].replication.reach
+    reach = cluster.nodes["n1"].replication.cluster
     for pace in (-5, 1 << 41):
         with pytest.raises(PeerRefused, match="bytes_per_s_max: use 0 to"):
             await reach.ask("n2", LimitJob("walk", pace))

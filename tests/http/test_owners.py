@@ -61,7 +61,7 @@ async def test_owners_that_are_down_or_drained_are_not_named(five, session) -> N
     assert set((await exchanged(session, five, first, "a")).values()) == {f"{second}, {third}"}
     await five.stop(third)
     await five.wait_connected()
-    while five.nodes[first].membership.is_up(third):
+    while five.nodes[first].replication.cluster.membership.is_up(third):
         async with session.get(f"{five.url(first)}/healthz"):
             pass
     assert set((await exchanged(session, five, first, "a")).values()) == {second}

@@ -91,7 +91,7 @@ async def test_reads_past_a_frozen_owner_are_fast_and_then_begin_elsewhere(clust
         await asyncio.Event().wait()
 
     cluster.nodes["n2"].listener.handler = never
-    hedges = cluster.nodes["n1"].replication.reach.hedges
+    hedges = cluster.nodes["n1"].replication.cluster.hedges
     began_s = time.monotonic()
     for _ in range(20):
         async with session.get(cluster.file_url("demo/a")) as response:

@@ -46,7 +46,7 @@ async def join(session: ClientSession, cluster: LocalCluster, name: str) -> None
     async with session.post(f"{cluster.url()}/v1/ring/commit", json={"hash": plan["hash"]}) as response:
         assert response.status == 200, await response.text()
     await until(lambda: all(node.replication.ring.epoch == 2 for node in cluster.nodes.values()))
-    await until(lambda: all(node.replication.reach.view.is_stable for node in cluster.nodes.values()), 30)
+    await until(lambda: all(node.replication.cluster.view.is_stable for node in cluster.nodes.values()), 30)
 
 
 async def test_secret_address_and_one_seed_are_enough(cluster: LocalCluster, session: ClientSession) -> None:
@@ -93,7 +93,7 @@ async def test_reads_turn_away_from_who_is_doubted(cluster: LocalCluster, sessio
     """A node that says no more, or that is being drained, is asked last, though it can be called; then as before."""
     one = cluster.nodes["n1"]
     await until(lambda: set(one.gossip.kin) == {"n2", "n3"})
-    order = one.replication.reach.membership.nearest_first
+    order = one.replication.cluster.membership.nearest_first
     assert order(["n2", "n3"]) == ["n2", "n3"]
     async with session.post(f"{cluster.url('n3')}/v1/nodes/n2/drain") as response:
         assert response.status == 202

@@ -78,7 +78,7 @@ async def test_two_at_once_make_one_ring(cluster) -> None:
 
 async def test_what_peers_say_of_the_ring_is_checked(cluster) -> None:
     """Damaged states, and states of another version than said, change nothing."""
-    reach, state = cluster.nodes["n1"].replication.reach, keeper(cluster, "n2").state
+    reach, state = cluster.nodes["n1"].replication.cluster, keeper(cluster, "n2").state
     good = encode_ring_state(heavier(state))
     for request, body in (
         (LearnRing(), good[:-1]),

@@ -128,7 +128,7 @@ async def test_what_cannot_be_committed_says_so(cluster, session: ClientSession)
 
 async def test_peers_that_go_by_another_ring_are_told(cluster) -> None:
     """An older version is refused where it counts; a newer one where it must be known."""
-    reach = cluster.nodes["n1"].replication.reach
+    reach = cluster.nodes["n1"].replication.cluster
     keeper = cluster.nodes["n1"].replication.consensus
     await keeper.amend(lambda state: state.cleared())
     async with asyncio.timeout(10):
@@ -166,7 +166,7 @@ async def test_gateway_with_an_old_ring_learns_who_commits_now(make_cluster, ses
     await cluster.start()
     replication = cluster.nodes["n2"].replication
     paths = [f"f{number}" for number in range(64)]
-    path = next(one for one in paths if replication.reach.owners(file_hash(FileName("demo", one).key)) == ("n1",))
+    path = next(one for one in paths if replication.cluster.owners(file_hash(FileName("demo", one).key)) == ("n1",))
     async with session.put(cluster.file_url("demo/first", "n2"), data=b"the bucket is known now") as response:
         assert response.status == 201
     before = replication.consensus.state
@@ -175,6 +175,6 @@ async def test_gateway_with_an_old_ring_learns_who_commits_now(make_cluster, ses
     replication.register.view = RingView(before)
     async with session.put(cluster.file_url(f"demo/{path}", "n2"), data=b"contents") as response:
         assert response.status == 201, await response.text()
-    assert replication.reach.view.version > before.version
+    assert replication.cluster.view.version > before.version
     async with session.get(cluster.file_url(f"demo/{path}", "n3")) as response:
         assert await response.read() == b"contents"

@@ -88,7 +88,7 @@ def test_product_code_that_reaches_for_the_real_world_is_named(leak: str) -> Non
     code = compile(leak, "dynafs/coordinator/planted.py", "eval")
     with guard.sealed():
         time.monotonic()
-        with pytest.raises(SimulationLeak, match=r"dynafs\.replication\.planted used"):
+        with pytest.raises(SimulationLeak, match=r"dynafs\.coordinator\.planted used"):
             eval(code, {**names, "__name__": "dynafs.coordinator.planted"})
     eval(code, {**names, "__name__": "dynafs.coordinator.planted"})
 

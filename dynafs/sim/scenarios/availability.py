@@ -115,7 +115,7 @@ async def fallback_stands_in_again_and_again(stage: Stage) -> None:
     target = Target("both", "f")
     place = file_hash(FileName(target.bucket, target.path).key)
     away = stage.world.owners(place)[0]
-    gateway = stage.world.nodes["n1"].replication.reach.fallbacks(place)[0]
+    gateway = stage.world.nodes["n1"].replication.cluster.fallbacks(place)[0]
     actors = set[str]()
     for number in range(6):
         stage.world.kill(away)

@@ -122,7 +122,7 @@ async def every_replica_slow(stage: Stage) -> None:
     for one in stage.world.names:
         for other in stage.world.names:
             stage.world.network.slow[one, other] = 200.0
-    began_s, hedges = stage.world.loop.time(), stage.world.nodes["n1"].replication.reach.hedges
+    began_s, hedges = stage.world.loop.time(), stage.world.nodes["n1"].replication.cluster.hedges
     for _ in range(3):
         found = await asyncio.gather(*(stage.get("n1", path) for path in paths * 5))
         expect(all(found), "a read failed though all owners answer")
