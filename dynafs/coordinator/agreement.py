@@ -50,8 +50,20 @@ class Asked(NamedTuple):
 class FirstAnswers:
     """Asks the first R owners of a key, and waits until all have replied, or one fails or is late."""
 
-    __slots__ = ("_asked_s", "_come", "_decided", "_futures", "_key", "_late_s", "_left", "_nodes", "_cluster", "_spare",
-                 "_view", "is_late")  # fmt: skip
+    __slots__ = (
+        "_asked_s",
+        "_cluster",
+        "_come",
+        "_decided",
+        "_futures",
+        "_key",
+        "_late_s",
+        "_left",
+        "_nodes",
+        "_spare",
+        "_view",
+        "is_late",
+    )  # fmt: skip
 
     def __init__(self, cluster: Cluster, key: bytes, r: int, late_s: float) -> None:
         """late_s: after which an owner is late."""

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 from functools import partial
 
-from dynafs.coordinator.quorum_write import QuorumWriter, sloppy_run
+from dynafs.coordinator.quorum_write import QuorumWriter, StandIns, sloppy_run
 from dynafs.errors import ChunkMismatch, ChunkUnavailable, DynafsError, WriteQuorumLost, failure_code
 from dynafs.jobs.tasks import BoundedTasks, note_failure
 from dynafs.membership.cluster import Cluster
@@ -90,9 +90,7 @@ class ReplicatedChunks:
         if policy.is_available:
             return sloppy_run(self._cluster, chunk_id, request, body, policy.w, on_settled)
         cluster, fold = self._cluster, QuorumWrite(policy.w, *view.writers(chunk_id))
-        run = QuorumWriter(
-            cluster, request, body, fold, fallbacks=partial(view.fallbacks, chunk_id), on_settled=on_settled
-        )
+        run = QuorumWriter(cluster, request, body, fold, StandIns(partial(view.fallbacks, chunk_id)), on_settled)
         for node in fold.waiting:
             if node == cluster.me:
                 run.follow(node, self._put_here(request, body))

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -20,11 +20,19 @@ BULK_SIZE_BYTES_MIN = 64 << 10
 NOT_HINTED = (ChunkMismatch.code, ClockSkewed.code, RingOutdated.code, "cancelled")
 
 
+class StandIns(NamedTuple):
+    """What stands in for owners that fail. fallbacks: returns the nodes that may; called when the first owner fails.
+    is_sloppy: whether they count like owners."""
+
+    fallbacks: Callable[[], Sequence[str]]
+    is_sloppy: bool = False
+
+
 class QuorumWriter:
     """Drives one QuorumWrite: resolves `decided` at the verdict, calls `on_settled` after the last straggler.
 
-    Each owner that fails is stood in for by a node of `fallbacks` that is up, which keeps the write and a hint for it.
-    In a sloppy quorum stand-ins count like owners.
+    For each owner that fails, a stand-in that is up keeps the write and a hint for it. In a sloppy quorum stand-ins
+    count like owners.
     """
 
     def __init__(
@@ -33,16 +41,13 @@ class QuorumWriter:
         request: StoreRecord | StoreChunk,
         body: Body,
         fold: QuorumWrite,
-        *,
-        fallbacks: Callable[[], Sequence[str]] = tuple,
-        is_sloppy: bool = False,
+        stand_ins: StandIns,
         on_settled: Callable[[], None] | None = None,
     ) -> None:
-        """fallbacks: returns the nodes that may stand in; called when the first owner fails. on_settled is called
-        exactly once, when `body` is not used for this any more."""
+        """on_settled is called exactly once, when `body` is not used for this any more."""
         self.fold = fold
         self._cluster, self._request, self._body, self._on_settled = cluster, request, body, on_settled
-        self._fallbacks, self._is_sloppy = _lazily(fallbacks), is_sloppy
+        self._fallbacks, self._is_sloppy = _lazily(stand_ins.fallbacks), stand_ins.is_sloppy
         #: {stand-in: owner}
         self._owner_of: dict[str, str] = {}
         self.decided: asyncio.Future[None] = cluster.loop.create_future()
@@ -141,7 +146,7 @@ async def store_at(
 ) -> QuorumWrite:
     """Send one record to all that a fold waits for and return it at its verdict, MET or LOST; stragglers go on in the
     background."""
-    run = QuorumWriter(cluster, request, body, fold, fallbacks=fallbacks)
+    run = QuorumWriter(cluster, request, body, fold, StandIns(fallbacks))
     for node in fold.waiting:
         run.send(node)
     return await run.run()
@@ -162,9 +167,8 @@ def sloppy_run(
     def spare() -> list[str]:
         return [node for node in cluster.fallbacks(place) if node not in chosen]
 
-    run = QuorumWriter(
-        cluster, request, body, QuorumWrite(w, chosen), fallbacks=spare, is_sloppy=True, on_settled=on_settled
-    )
+    stand_ins = StandIns(spare, is_sloppy=True)
+    run = QuorumWriter(cluster, request, body, QuorumWrite(w, chosen), stand_ins, on_settled)
     for node, owner in standing:
         run.send(node, owner)
     return run

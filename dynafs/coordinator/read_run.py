@@ -2,6 +2,7 @@
 
 import asyncio
 from functools import partial
+from typing import NamedTuple
 
 from dynafs.coordinator.agreement import Asked, FirstAnswers, context_of
 from dynafs.errors import DynafsError, ReadQuorumLost, failure_code
@@ -15,25 +16,25 @@ from dynafs.wire.messages import ReadRecord, RecordReply
 from dynafs.wire.records import decode_record
 
 
+class Wanted(NamedTuple):
+    """What a read is to bring: the record, or the contexts for a write that will be stamped by a clock that shows
+    wall_ms."""
+
+    key: bytes
+    policy: QuorumPolicy
+    wall_ms: int = 0
+
+
 class ReadRun:
     """Asks owners until R have answered: R at first, one more for each that fails or is slow."""
 
     def __init__(
-        self,
-        cluster: Cluster,
-        key: bytes,
-        policy: QuorumPolicy,
-        view: RingView,
-        hedge_s: float,
-        begun: FirstAnswers | None,
-        *,
-        whole: bool = False,
-        wall_ms: int = 0,
+        self, cluster: Cluster, wanted: Wanted, view: RingView, hedge_s: float, begun: FirstAnswers | None
     ) -> None:
-        """begun: its questions are not asked again. whole: ask the first owner for its record. wall_ms: ask for
-        contexts, for who will stamp by this clock."""
+        """begun: its questions are not asked again."""
+        key, policy, wall_ms = wanted.key, wanted.policy, wanted.wall_ms
         self._cluster, self._key, self._hedge_s = cluster, key, hedge_s
-        self._whole, self._wall_ms = whole, wall_ms
+        self._whole, self._wall_ms = not wall_ms, wall_ms
         self._begun: list[Asked] = begun.hand_over(view) if begun is not None else []
         #: whether a hedge was admitted before this began
         self._is_hedged = begun is not None and begun.is_late and bool(self._begun)

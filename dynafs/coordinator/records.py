@@ -9,7 +9,7 @@ from dynafs.causality import Context
 from dynafs.causality.version_set import join
 from dynafs.coordinator.agreement import FirstAnswers, is_plain, may_agree
 from dynafs.coordinator.quorum_write import store_at
-from dynafs.coordinator.read_run import ReadRun
+from dynafs.coordinator.read_run import ReadRun, Wanted
 from dynafs.errors import DynafsError, ReadQuorumLost, failure_code
 from dynafs.files.version import EMPTY, Record
 from dynafs.jobs.tasks import BoundedTasks
@@ -69,7 +69,7 @@ class ReplicatedRecords:
         self, key: bytes, policy: QuorumPolicy, began_s: float, begun: FirstAnswers | None, view: RingView
     ) -> Record:
         """began_s: loop time at which the client's read began."""
-        run = ReadRun(self._cluster, key, policy, view, self._latency.hedge_s, begun, whole=True)
+        run = ReadRun(self._cluster, Wanted(key, policy), view, self._latency.hedge_s, begun)
         fold = await run.run()
         self._note_time(began_s)
         while wanted := fold.wanted_records():
@@ -124,7 +124,7 @@ class ReplicatedRecords:
     async def _read_context_in(
         self, key: bytes, policy: QuorumPolicy, wall_ms: int, begun: FirstAnswers | None, view: RingView
     ) -> dict[str, int]:
-        run = ReadRun(self._cluster, key, policy, view, self._latency.hedge_s, begun, wall_ms=wall_ms)
+        run = ReadRun(self._cluster, Wanted(key, policy, wall_ms), view, self._latency.hedge_s, begun)
         await run.run()
         context: dict[str, int] = {}
         for one in run.contexts:
