@@ -13,8 +13,8 @@ and the same seed gives the same hash in every process.
 An experiment is data (`plan`: world, clients' steps, faults), so it can be drawn from a seed, replayed and made
 smaller (`shrink`). It runs in two parts (`run`): while clients work, anything may break; then all faults are mended,
 the nodes must agree by themselves within bounded time, every file is read once more through every node, and `checkers`
-weigh what was seen. `scenarios` are experiments with a name and a story; `plants` are bugs put in on purpose, which
-must be found.
+weigh what was seen. `scenarios` are experiments with a name and a story; `planting` loads bugs from the source tree
+(`tests/sim/mutants`), which must be found.
 
 What it does not simulate: HTTP, TCP and the handshake (contract suites run them for real) and the inside of RocksDB
 (its log is assumed to keep a prefix, in order).

@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 
 from dynafs.sim.plan import Plan, draw_plan
-from dynafs.sim.plants import PLANTS, planted
+from dynafs.sim.planting import PlantsMissing, load_plants, planted
 from dynafs.sim.run import Outcome, run_plan
 from dynafs.sim.scenarios import SCENARIOS, run_scenario
 from dynafs.sim.shrink import Shrinker
@@ -39,7 +39,7 @@ def main(
 ) -> None:
     """Simulate clusters: many random ones, one by its seed, or a named scenario."""
     _check_name("--scenario", scenario, list(SCENARIOS))
-    _check_name("--plant", plant, list(PLANTS))
+    _check_name("--plant", plant, _plant_names() if plant is not None else [])
     if names:
         _list_names()
     elif plan is not None:
@@ -62,6 +62,14 @@ def _check_name(option: str, name: str | None, known: list[str]) -> None:
         _refuse(f"{option}: there is no {name!r}; choose from {', '.join(known)}")
 
 
+def _plant_names() -> list[str]:
+    try:
+        return list(load_plants())
+    except PlantsMissing as error:
+        _refuse(f"--plant: {error}")
+    raise AssertionError
+
+
 def _refuse(message: str) -> None:
     print(message, file=sys.stderr)  # noqa: T201
     raise typer.Exit(EXIT_USAGE)
@@ -71,8 +79,13 @@ def _list_names() -> None:
     out.print("scenarios:")
     for name, found in SCENARIOS.items():
         out.print(f"  {name:<48} {(found.script.__doc__ or '').splitlines()[0]}")
+    try:
+        plants = load_plants()
+    except PlantsMissing as error:
+        out.print(f"plants: {error}")
+        return
     out.print("plants:")
-    for name, places in PLANTS.items():
+    for name, places in plants.items():
         out.print(f"  {name:<48} {(places[0][2].__doc__ or '').splitlines()[0]}")
 
 

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from dynafs.sim.plan import draw_plan
-from dynafs.sim.plants import planted
+from dynafs.sim.planting import planted
 from dynafs.sim.run import Outcome, run_plan
 from dynafs.sim.scenarios import run_scenario
 

@@ -10,6 +10,7 @@ import aiohttp
 import pytest
 
 from dynafs.sim.linearizability import Operation, first_violation, is_linearizable
+from tests.support.one_shot import one_shot_session
 from tests.support.processes import ProcessCluster
 
 pytestmark = pytest.mark.slow
@@ -21,16 +22,8 @@ async def running(tmp_path: Path):
     """Return three running processes."""
     made = ProcessCluster(tmp_path)
     await made.start()
-    await made.wait_ready()
     yield made
-    await made.stop()
-
-
-def one_shot() -> aiohttp.ClientSession:
-    """Return a session that never sends a request twice; aiohttp would repeat a PUT whose connection broke."""
-    session = aiohttp.ClientSession(timeout=CLIENT_TIMEOUT)
-    session._retry_connection = False
-    return session
+    assert set((await made.stop()).values()) == {0}, "a node did not stop cleanly"
 
 
 class Recorder:
@@ -104,7 +97,7 @@ async def test_history_is_linearizable_while_one_node_at_a_time_is_killed(runnin
     """Goal: strong mode is a linearizable register per file. Method: random clients, random SIGKILLs of single nodes,
     then a checker over everything that was seen."""
     recorder = Recorder(running, rng, files=6)
-    async with one_shot() as session:
+    async with one_shot_session(CLIENT_TIMEOUT) as session:
         clients = [asyncio.create_task(recorder.client(session)) for _ in range(6)]
         for _ in range(3):
             name = rng.choice(running.names)
@@ -112,7 +105,6 @@ async def test_history_is_linearizable_while_one_node_at_a_time_is_killed(runnin
             await running.kill(name)
             await asyncio.sleep(rng.uniform(0.2, 0.8))
             await running.start(name)
-            await running.wait_ready()
         recorder.stopped = True
         await asyncio.gather(*clients)
         for name in recorder.history:
@@ -128,7 +120,7 @@ async def test_no_acknowledged_file_is_lost_when_all_nodes_are_killed_under_load
     """Goal: 201 means durable. Method: clients PUT new files; all nodes are killed at a random moment, several times
     over; every acknowledged file is read back whole."""
     acknowledged: dict[str, int] = {}
-    async with one_shot() as session:
+    async with one_shot_session(CLIENT_TIMEOUT) as session:
         for round_number in range(4):
             stopped = False
 
@@ -152,7 +144,6 @@ async def test_no_acknowledged_file_is_lost_when_all_nodes_are_killed_under_load
             stopped = True
             await asyncio.gather(*clients)
             await running.start()
-            await running.wait_ready()
             for name, expected in acknowledged.items():
                 async with session.get(f"{running.url(rng.choice(running.names))}/v1/files/load/{name}") as response:
                     body = await response.read()
@@ -163,7 +154,7 @@ async def test_no_acknowledged_file_is_lost_when_all_nodes_are_killed_under_load
 
 async def test_with_two_of_three_killed_answers_come_within_five_seconds(running) -> None:
     """Killed, not stopped: 503 with the right codes, never a hang, never a 404 for a file that exists."""
-    async with one_shot() as session:
+    async with one_shot_session(CLIENT_TIMEOUT) as session:
         url = f"{running.url('n1')}/v1/files/demo/f"
         async with session.put(url, data=b"x" * 200_000) as response:
             assert response.status == 201
@@ -175,6 +166,5 @@ async def test_with_two_of_three_killed_answers_come_within_five_seconds(running
                 assert (response.status, (await response.json())["error"]["code"]) == (503, code)
             assert time.monotonic() - started < 5
         await running.start("n2", "n3")
-        await running.wait_ready()
         async with session.get(url) as response:
             assert await response.read() == b"x" * 200_000

@@ -14,9 +14,8 @@ from tests.support.processes import ProcessCluster
 async def test_rolling_restart_is_not_noticed(tmp_path: Path) -> None:
     """Every node is started anew in its own process, and whoever asks another one meanwhile is always served."""
     cluster = ProcessCluster(tmp_path)
-    await cluster.start()
     try:
-        await cluster.wait_ready()
+        await cluster.start()
         before = await started(cluster)
         pids = {name: process.pid for name, process in cluster.processes.items()}
         is_over = asyncio.Event()
@@ -34,7 +33,8 @@ async def test_rolling_restart_is_not_noticed(tmp_path: Path) -> None:
                 async with session.get(f"{cluster.url('n3')}/v1/files/demo/{path}") as response:
                     assert await response.read() == body
     finally:
-        await cluster.stop()
+        codes = await cluster.stop()
+    assert set(codes.values()) == {0}, "a node did not stop cleanly"
 
 
 async def started(cluster: ProcessCluster) -> dict[str, int]:
@@ -76,9 +76,8 @@ async def ask(
 async def test_rolling_restart_that_takes_too_long_says_so(tmp_path: Path) -> None:
     """A node that is not back within the timeout ends the command with code 2 and its name; the others go on."""
     cluster = ProcessCluster(tmp_path)
-    await cluster.start()
     try:
-        await cluster.wait_ready()
+        await cluster.start()
         before = await started(cluster)
         code, _, err = await dynafs(
             "cluster", "restart", "--rolling", "--yes", "--timeout", "0.1", url=cluster.url("n2")
@@ -90,4 +89,5 @@ async def test_rolling_restart_that_takes_too_long_says_so(tmp_path: Path) -> No
         assert [name for name in cluster.names if after[name] != before[name]] == ["n1"]
         await cluster.wait_ready()
     finally:
-        await cluster.stop()
+        codes = await cluster.stop()
+    assert set(codes.values()) == {0}, "a node did not stop cleanly"

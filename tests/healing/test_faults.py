@@ -226,17 +226,11 @@ async def test_chunk_that_cannot_be_had_mid_stream_cuts_the_connection(cluster, 
         while any(node.store.chunk_state(one) != "present" for node in cluster.nodes.values() for one in ids):
             await asyncio.sleep(0.01)
     for name in cluster.names:
-        node = cluster.nodes[name]
-        batch = node.store._index.batch()
-        batch.delete("chunks", ids[2])
-        node.store._index.apply(batch)
+        cluster.rows(name).delete("chunks", ids[2])
     with pytest.raises(ClientPayloadError):
         await get(session, cluster.file_url("demo/a"))
     for name in cluster.names:
-        node = cluster.nodes[name]
-        batch = node.store._index.batch()
-        batch.delete("chunks", ids[0])
-        node.store._index.apply(batch)
+        cluster.rows(name).delete("chunks", ids[0])
     async with session.get(cluster.file_url("demo/a")) as response:
         assert (response.status, (await response.json())["error"]["code"]) == (503, "chunk_unavailable")
 

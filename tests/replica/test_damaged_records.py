@@ -7,16 +7,10 @@ from aiohttp import ClientSession
 
 from dynafs.errors import StoreCorrupt
 from dynafs.files import FileName
+from dynafs.ring import file_hash
 from dynafs.storage.disk import decode_place
 from dynafs.storage.hints import decode_hint
-from dynafs.storage.listing import hint_targets, list_records, scan_hints
 from dynafs.storage.stored import decode_stored, stored_record
-
-
-def put_row(node, family: str, key: bytes, value: bytes) -> None:
-    batch = node.store._index.batch()
-    batch.put(family, key, value)
-    node.store._index.apply(batch)
 
 
 @pytest.mark.parametrize(
@@ -39,27 +33,27 @@ def test_damage_of_any_kind_is_blamed_on_the_disk(what: str, decode, value: byte
 
 async def test_listings_and_hints_blame_the_disk(cluster) -> None:
     """Pages that meet a damaged row."""
-    node = cluster.nodes["n1"]
-    put_row(node, "records", b"demo\0a/b", b"rot")
-    put_row(node, "hints", b"n2\0rk", b"rot")
-    put_row(node, "hints", b"\xff\xfe\0rk", b"rot")
-    index = node.store._index
+    store, rows = cluster.nodes["n1"].store, cluster.rows("n1")
+    rows.corrupt("records", b"demo\0a/b")
+    rows.corrupt("hints", b"n2\0rk")
+    rows.corrupt("hints", b"\xff\xfe\0rk")
     with pytest.raises(StoreCorrupt):
-        list_records(index, "demo", "", "/", b"", 10)
+        await store.list_records("demo", "", "/", b"", 10)
     with pytest.raises(StoreCorrupt):
-        scan_hints(index, "n2", None, 10)
+        await store.scan_hints("n2", None, 10)
     with pytest.raises(StoreCorrupt):
-        hint_targets(index)
+        await store.hint_targets()
 
 
 async def test_walk_and_reaping_pass_by_a_damaged_record(cluster, session: ClientSession, events: list[dict]) -> None:
     """The walk comes to its end, and whether tombstones beside it may go is judged without it."""
-    async with session.put(cluster.file_url("demo/f"), data=b"one") as response:
-        assert response.status == 201
     node = cluster.nodes["n1"]
-    key = FileName("demo", "f").key
-    put_row(node, "records", key, b"rot")
-    assert not node.replication.reaper._is_due(b"rot")
+    keys = {path: FileName("demo", path).key for path in map(str, range(100))}
+    path = next(path for path, key in keys.items() if node.replication.cluster.owners(file_hash(key))[0] == "n1")
+    async with session.put(cluster.file_url(f"demo/{path}"), data=b"one") as response:
+        assert response.status == 201
+    cluster.rows("n1").corrupt("records", keys[path])
+    assert await node.replication.reaper.reap([keys[path]]) == 0
     job = node.replication.walker.job
     job.hurry()
     async with asyncio.timeout(20):

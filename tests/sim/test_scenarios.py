@@ -6,11 +6,11 @@ import msgspec
 import pytest
 
 from dynafs.sim.plan import Plan, draw_plan
-from dynafs.sim.plants import PLANTS, planted
 from dynafs.sim.run import run_plan
 from dynafs.sim.scenarios import SCENARIOS, run_scenario
 from dynafs.sim.shrink import Shrinker
 from dynafs.sim.sweep import sweep
+from tests.sim.mutants import PLANTS, planted
 
 REGRESSIONS = sorted((Path(__file__).parent / "regressions").glob("*.json"))
 

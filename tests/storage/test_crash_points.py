@@ -82,7 +82,7 @@ class Machine:
             assert bytes(await store.read_chunk(chunk_id)) == self.chunks[chunk_id]
         for chunk_id, upload in self.references:
             assert store.reference(chunk_id, upload) is not None
-        for chunk_id in list(store._index._index.tables["chunks"]):
+        for chunk_id in list(self.platter.index.tables["chunks"]):
             assert chunk_id_of(await store.read_chunk(chunk_id)) == chunk_id
 
 

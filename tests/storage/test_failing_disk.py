@@ -12,7 +12,6 @@ import pytest
 from dynafs.errors import StoreError
 from dynafs.ring import LEAF_COUNT
 from dynafs.storage import LocalStore
-from dynafs.storage.trees import build_trees
 from dynafs.wire.segments import chunk_id_of
 
 UPLOAD = b"u" * 16
@@ -73,25 +72,17 @@ async def test_store_goes_on_when_the_disk_takes_writes_again(posix_box, events:
         assert bytes(await store.read_chunk(first)) == bodies[0]
         assert bytes(await store.read_chunk(last)) == bodies[2]
         kept = await store.tree_sums("chunks", range(LEAF_COUNT), 1)
-        batch = store._index.batch()
-        batch.delete("node", b"trees")
-        store._index.apply(batch)
-        build_trees(store._index)
+        store = await posix_box.reopen_without_trees()
         assert await store.tree_sums("chunks", range(LEAF_COUNT), 1) == kept
-        await posix_box.close()
-        store = posix_box.open()
 
 
-async def test_index_that_cannot_be_opened_anew_is_tried_again(
-    posix_box, events: list[dict], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The disk fails again between probe and opening: nobody needs to write for it to be readable in the end."""
+async def test_index_that_cannot_be_opened_anew_is_tried_again(posix_box, events: list[dict]) -> None:
+    """The disk takes writes and RocksDB cannot open: the index is readable in the end without another write."""
     store = posix_box.open()
     await store.put_record(b"b\0before", b"before")
     with failing_writes(), pytest.raises(StoreError):
         await store.put_record(b"b\0lost", b"lost")
-    with monkeypatch.context() as patch, failing_writes():
-        patch.setattr("dynafs.storage.index._probe", lambda _: None)
+    with posix_box.unreadable_index():
         with pytest.raises(StoreError):
             await store.put_record(b"b\0lost", b"lost")
         with pytest.raises(StoreError):
@@ -109,11 +100,12 @@ async def test_bug_in_recovery_keeps_the_index_from_being_written_to(
     """A chunk that only its segment has must not be forgotten because what brings it back met a bug."""
     store = posix_box.open()
     first = await put(store, b"first")
-    reopened = store._index.on_reopened
+    index = posix_box.rows.index
+    reopened = index.on_reopened
     with failing_writes(), pytest.raises(StoreError):
         await store.put_record(b"b\0lost", b"lost")
     with monkeypatch.context() as patch:
-        patch.setattr(store._index, "on_reopened", lambda: {}["a bug"])
+        patch.setattr(index, "on_reopened", lambda: {}["a bug"])
         async with asyncio.timeout(10):
             while "task.failed" not in {event["event"] for event in events}:
                 with pytest.raises(StoreError):
@@ -121,8 +113,7 @@ async def test_bug_in_recovery_keeps_the_index_from_being_written_to(
                 await asyncio.sleep(0.05)
         with pytest.raises(StoreError):
             await put(store, b"second")
-    patched = store._index.on_reopened
-    assert patched is reopened
+    assert index.on_reopened is reopened
     await until_written(store, b"b\0after")
     assert bytes(await store.read_chunk(first)) == b"first"
     assert bytes(await store.read_chunk(await put(store, b"second"))) == b"second"

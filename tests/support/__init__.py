@@ -1,4 +1,4 @@
-"""What tests of several directories share: ports, clusters, a proxy, pairs of nodes, disks.
+"""What tests of several directories and tools/ share: ports, clusters, a proxy, pairs of nodes, disks.
 
 Import it as `tests.support`, from everywhere: under a second name its modules would exist twice, each with its own
 state.

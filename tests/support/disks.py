@@ -1,7 +1,9 @@
 """A store on a disk, for the contract suite: on the real one in a temporary directory, and on the simulated one."""
 
 import random
-from collections.abc import AsyncIterator
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -13,25 +15,59 @@ from dynafs.sim.loop import Life
 from dynafs.sim.medium import Platter
 from dynafs.storage import LocalStore, open_store_in
 from dynafs.storage.directory import DataDirectory
+from tests.support.store_rows import StoreRows
 
 SETTINGS = StorageSettings(segment_size_bytes_max=1 << 20)
 
 
-class PosixBox:
-    """One data directory and the store in it."""
+class StoreBox(ABC):
+    """A medium and the store on it, which is opened, closed and opened again."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path / "data"
-        self.store: LocalStore | None = None
+    store: LocalStore | None = None
 
+    @abstractmethod
     def open(self) -> LocalStore:
-        self.store = open_store_in(DataDirectory(self.path, "c", "n1", "generation"), SETTINGS, SystemClock().wall_ms)
-        return self.store
+        """Open the store."""
 
     async def close(self) -> None:
         if self.store is not None:
             store, self.store = self.store, None
             await store.close()
+
+    @property
+    def rows(self) -> StoreRows:
+        """The rows below the open store."""
+        assert self.store is not None
+        return StoreRows(self.store)
+
+    async def reopen_without_trees(self) -> LocalStore:
+        """Open the store again as if it were from before there were trees; it builds them."""
+        assert self.store is not None
+        await self.store.put_fact("trees", b"")
+        await self.close()
+        return self.open()
+
+
+class PosixBox(StoreBox):
+    """One data directory and the store in it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path / "data"
+
+    def open(self) -> LocalStore:
+        self.store = open_store_in(DataDirectory(self.path, "c", "n1", "generation"), SETTINGS, SystemClock().wall_ms)
+        return self.store
+
+    @contextmanager
+    def unreadable_index(self) -> Iterator[None]:
+        """Have RocksDB find damage whenever it opens the index meanwhile."""
+        current = self.path / "index" / "CURRENT"
+        right = current.read_bytes()
+        current.write_bytes(b"rot")
+        try:
+            yield
+        finally:
+            current.write_bytes(right)
 
     def flip_last_byte(self) -> None:
         (segment,) = (self.path / "segments").iterdir()
@@ -43,12 +79,11 @@ class PosixBox:
         return sum(file.stat().st_size for file in (self.path / "segments").iterdir())
 
 
-class SimBox:
+class SimBox(StoreBox):
     """One platter and the store on it."""
 
     def __init__(self) -> None:
         self.platter = Platter(random.Random(1))
-        self.store: LocalStore | None = None
 
     def open(self) -> LocalStore:
         self.life = Life("n1", 1)
@@ -56,11 +91,6 @@ class SimBox:
         disk = SimDisk(self.life, self.platter, conditions, random.Random(2))
         self.store = LocalStore(disk, SETTINGS, lambda: 0)
         return self.store
-
-    async def close(self) -> None:
-        if self.store is not None:
-            store, self.store = self.store, None
-            await store.close()
 
     def flip_last_byte(self) -> None:
         (file,) = self.platter.files.values()

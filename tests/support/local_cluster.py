@@ -18,6 +18,7 @@ from dynafs.config import (
 )
 from dynafs.node import Node
 from tests.support.ports import free_port
+from tests.support.store_rows import StoreRows
 
 SECRET = "a secret for tests only"
 
@@ -81,6 +82,10 @@ class LocalCluster:
     async def stop(self, *names: str) -> None:
         for name in names or tuple(self.nodes):
             await self.nodes.pop(name).stop()
+
+    def rows(self, name: str) -> StoreRows:
+        """The rows below a running node's store."""
+        return StoreRows(self.nodes[name].store)
 
     def url(self, name: str = "n1") -> str:
         return f"http://127.0.0.1:{self.http_ports[name]}"

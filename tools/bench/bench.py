@@ -17,19 +17,19 @@ import argparse
 import json
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from cases import CASES, unit
-from machine import SLOW_PYTHON, description, is_optimised_build, peak_resident_bytes, touch_memory
-from report import Rounds, medians, ratio, table
-from runs import preload, run_case
-from scale import measure_scale, scale_table
-from targets import Dynafs, SeaweedFS, SeaweedVolumes, SyncedSeaweedFS, Target
+from tools.bench.cases import CASES, unit
+from tools.bench.machine import SLOW_PYTHON, description, is_optimised_build, peak_resident_bytes, touch_memory
+from tools.bench.report import Rounds, medians, ratio, table
+from tools.bench.runs import preload, run_case
+from tools.bench.scale import measure_scale, scale_table
+from tools.bench.targets import Dynafs, SeaweedFS, SeaweedVolumes, SyncedSeaweedFS, Target
+from tools.checkout import checked_out
 
 ROOT = Path(__file__).resolve().parents[2]
 #: How much more processor time a request may cost than at the commit it is compared with.
@@ -109,7 +109,7 @@ def _targets(arguments: argparse.Namespace, work: Path) -> Iterator[list[Target]
     """Start what is measured; stop it in the end."""
     targets: list[Target] = [Dynafs(work / "dynafs", arguments.nodes)]
     if arguments.against:
-        source = _checked_out(arguments.against, work / "source")
+        source = checked_out(arguments.against, work / "source")
         targets.append(Dynafs(work / "before", arguments.nodes, source, arguments.against))
     if arguments.peer:
         cluster = SeaweedFS(work / "seaweedfs")
@@ -122,14 +122,6 @@ def _targets(arguments: argparse.Namespace, work: Path) -> Iterator[list[Target]
     finally:
         for target in targets:
             target.stop()
-
-
-def _checked_out(revision: str, folder: Path) -> Path:
-    """Return a folder with the files of a commit."""
-    folder.mkdir()
-    archive = subprocess.run(["git", "archive", revision], cwd=ROOT, check=True, capture_output=True).stdout
-    subprocess.run(["tar", "-x", "-C", folder], input=archive, check=True)
-    return folder
 
 
 def _measure(targets: list[Target], arguments: argparse.Namespace, work: Path) -> Rounds:

@@ -20,8 +20,8 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-from machine import SLOW_PYTHON, cpu_s, description, is_optimised_build
-from targets import Dynafs
+from tools.bench.machine import SLOW_PYTHON, cpu_s, description, is_optimised_build
+from tools.bench.targets import Dynafs
 
 ROOT = Path(__file__).resolve().parents[2]
 LOAD = Path(__file__).resolve().parent / "client_load.py"

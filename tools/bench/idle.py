@@ -17,9 +17,9 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-from machine import cpu_s, resident_bytes
-from node_profile import sampled, show
-from targets import free_port
+from tests.support.ports import free_port
+from tools.bench.machine import cpu_s, resident_bytes
+from tools.bench.node_profile import sampled, show
 
 NODE = "n0"
 CPU_SHARE_MAX, DESCRIPTORS_MAX, RESIDENT_MIB_MAX = 0.02, 500, 150
@@ -82,7 +82,7 @@ def main() -> int:
     running: list[subprocess.Popen[bytes]] = []
     with tempfile.TemporaryDirectory() as name:
         work = Path(name)
-        port = free_port()
+        port = free_port(2)
         settings = work / "node.toml"
         settings.write_text(settings_of(work, port, chosen.peers, chosen.partitions))
         settings.chmod(0o600)

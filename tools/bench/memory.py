@@ -15,8 +15,8 @@ import threading
 import time
 from pathlib import Path
 
-from machine import peak_resident_bytes
-from targets import Dynafs
+from tools.bench.machine import peak_resident_bytes
+from tools.bench.targets import Dynafs
 
 PIECE_SIZE_BYTES = 1 << 20
 

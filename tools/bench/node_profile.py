@@ -15,9 +15,9 @@ from collections import Counter
 from itertools import zip_longest
 from pathlib import Path
 
-from cases import CASES
-from runs import preload, run_case
-from targets import Dynafs
+from tools.bench.cases import CASES
+from tools.bench.runs import preload, run_case
+from tools.bench.targets import Dynafs
 
 RATE_HZ = 250
 TOP = 18

@@ -17,10 +17,10 @@ import urllib.request
 from pathlib import Path
 from typing import NamedTuple
 
-from cases import SMALL_CASES, Case
-from machine import SLOW_PYTHON, description, is_optimised_build, touch_memory
-from runs import preload, run_load
-from targets import Dynafs
+from tools.bench.cases import SMALL_CASES, Case
+from tools.bench.machine import SLOW_PYTHON, description, is_optimised_build, touch_memory
+from tools.bench.runs import preload, run_load
+from tools.bench.targets import Dynafs
 
 ROOT = Path(__file__).resolve().parents[2]
 CONNECTIONS = (16, 32, 64, 128)

@@ -2,7 +2,7 @@
 
 import statistics
 
-from cases import Result, unit
+from tools.bench.cases import Result, unit
 
 Rounds = dict[str, dict[str, list[Result]]]
 #: {case: {target: medians}}

@@ -7,9 +7,9 @@ import sys
 import time
 from pathlib import Path
 
-from cases import LARGE_CASES, LARGE_SIZE_BYTES, MIB, SMALL_CASES, Case, Result
-from machine import cpu_s
-from targets import Target
+from tools.bench.cases import LARGE_CASES, LARGE_SIZE_BYTES, MIB, SMALL_CASES, Case, Result
+from tools.bench.machine import cpu_s
+from tools.bench.targets import Target
 
 HERE = Path(__file__).resolve().parent
 #: Seed of the large file that is read.

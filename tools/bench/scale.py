@@ -17,10 +17,10 @@ from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
-from machine import cpu_s, peak_resident_bytes, resident_bytes
-from runs import run_case
-from scale_fill import PREFIXES, fill
-from targets import Dynafs
+from tools.bench.machine import cpu_s, peak_resident_bytes, resident_bytes
+from tools.bench.runs import run_case
+from tools.bench.scale_fill import PREFIXES, fill
+from tools.bench.targets import Dynafs
 
 NODES = ("n1", "n2", "n3")
 #: One for each gateway that lists.

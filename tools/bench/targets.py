@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -12,22 +11,13 @@ import urllib.request
 from pathlib import Path
 from typing import Protocol
 
-from cases import Case
+from dynafs.cli.dev_settings import PEER_PORT_OFFSET
+from tests.support.ports import free_port
+from tools.bench.cases import Case
 
 READY_TIMEOUT_S = 60
-
-
-def free_port(count: int = 1) -> int:
-    """Return the first of `count` neighbouring free ports, with room for dynafs' peer ports above."""
-    for port in range(21000, 30000, 50):
-        try:
-            for offset in [*range(count), *range(500, 501 + count)]:
-                with socket.socket() as probe:
-                    probe.bind(("127.0.0.1", port + offset))
-        except OSError:
-            continue
-        return port
-    sys.exit("no free ports")
+#: SeaweedFS takes gRPC this far above its HTTP ports.
+GRPC_OFFSET = 100
 
 
 def wait_for(url: str) -> None:
@@ -75,7 +65,7 @@ class Dynafs:
         self.urls: list[str] = []
 
     def start(self) -> None:
-        port = free_port(self._nodes)
+        port = free_port(self._nodes, [PEER_PORT_OFFSET + number for number in range(1, self._nodes + 1)])
         command = [sys.executable, "-m", "dynafs", "dev", "--nodes", str(self._nodes), "--port", str(port)]
         environment = {**os.environ, "PYTHONPATH": str(self._source)} if self._source else None
         self._process = subprocess.Popen(
@@ -135,18 +125,19 @@ class SeaweedFS:
         self._running[name] = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log)
 
     def start(self) -> None:
-        base = free_port(6)
+        base = free_port(5, range(GRPC_OFFSET, GRPC_OFFSET + 5))
         self.master, filer = base, base + 4
         where = "-ip=127.0.0.1"
         self._run("master", "master", where, f"-port={self.master}", "-mdir=.", "-defaultReplication=002",
-                  "-volumeSizeLimitMB=1024", f"-port.grpc={base + 100}")  # fmt: skip
+                  "-volumeSizeLimitMB=1024", f"-port.grpc={base + GRPC_OFFSET}")  # fmt: skip
         wait_for(f"http://127.0.0.1:{self.master}/cluster/status")
         for i in (1, 2, 3):
             self._run(f"volume{i}", "volume", where, f"-port={base + i}", "-dir=.", "-max=30",
-                      f"-mserver=127.0.0.1:{self.master}.{base + 100}", f"-port.grpc={base + 100 + i}")  # fmt: skip
+                      f"-mserver=127.0.0.1:{self.master}.{base + GRPC_OFFSET}",
+                      f"-port.grpc={base + GRPC_OFFSET + i}")  # fmt: skip
             wait_for(f"http://127.0.0.1:{base + i}/status")
-        self._run("filer", "filer", where, f"-port={filer}", f"-master=127.0.0.1:{self.master}.{base + 100}",
-                  "-defaultReplicaPlacement=002", f"-port.grpc={base + 104}")  # fmt: skip
+        self._run("filer", "filer", where, f"-port={filer}", f"-master=127.0.0.1:{self.master}.{base + GRPC_OFFSET}",
+                  "-defaultReplicaPlacement=002", f"-port.grpc={base + GRPC_OFFSET + 4}")  # fmt: skip
         self.urls = [f"http://127.0.0.1:{filer}"]
         wait_for(self.urls[0] + "/")
         self._wait_writable()
@@ -155,7 +146,7 @@ class SeaweedFS:
     def _sync_below(self, folder: str) -> None:
         """Have files below a folder synced before they are acknowledged."""
         said = f"fs.configure -locationPrefix={folder}/ -fsync=true -replication=002 -apply\nexit\n"
-        command = [self.weed(), "shell", f"-master=127.0.0.1:{self.master}.{self.master + 100}"]
+        command = [self.weed(), "shell", f"-master=127.0.0.1:{self.master}.{self.master + GRPC_OFFSET}"]
         subprocess.run(command, input=said, text=True, check=True, capture_output=True, timeout=60)
 
     def _wait_writable(self) -> None:

@@ -24,6 +24,8 @@ import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
+from tools.faults.telling import check, say
+
 ROOT = Path(__file__).resolve().parents[2]
 WORK = Path(os.environ.get("DYNAFS_CONTAINER_WORK", ROOT / ".dynafs" / "containers"))
 PACKAGES = {
@@ -35,17 +37,6 @@ PACKAGES = {
 BASE = "python:3.11-slim-bookworm"
 PROJECT = "dynafs-test"
 NODES = {"n1": 8081, "n2": 8082, "n3": 8083}
-started = time.monotonic()
-
-
-def say(text: str) -> None:
-    print(f"[{time.monotonic() - started:6.1f} s] {text}", flush=True)
-
-
-def check(text: str, fact: bool) -> None:  # noqa: FBT001
-    if not fact:
-        raise SystemExit(f"FAILED: {text}")
-    say(f"ok: {text}")
 
 
 class Docker:

@@ -5,8 +5,8 @@ import fcntl
 import shutil
 import struct
 
-from stage import MIB, Stage, load, run, until, until_whole
-from telling import check
+from tools.faults.stage import MIB, Stage, load, run, until, until_whole
+from tools.faults.telling import check
 
 EXT4_IOC_SHUTDOWN, SHUTDOWN_WITHOUT_FLUSH = 0x8004587D, 2
 

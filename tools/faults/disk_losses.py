@@ -8,9 +8,9 @@ import subprocess
 import time
 from pathlib import Path
 
-from process_cluster import Cluster
-from stage import MIB, Stage, until_whole
-from telling import check, say
+from tests.support.processes import ProcessCluster
+from tools.faults.stage import MIB, Stage, until_whole
+from tools.faults.telling import check, say
 
 LOAD_SCRIPT = Path(__file__).parent.parent / "bench" / "load.lua"
 #: Small files that wrk reads.
@@ -68,7 +68,7 @@ async def refill(stage: Stage) -> None:
         await until_whole(client, 240)
 
 
-async def wrk(cluster: Cluster, method: str, seconds: int) -> float:
+async def wrk(cluster: ProcessCluster, method: str, seconds: int) -> float:
     """Load n1, n3 and n4 with files of 4 KiB over 8 connections; return the 99th percentile in milliseconds."""
     hosts = [cluster.url(name).removeprefix("http://") for name in ("n1", "n3", "n4")]
     process = await asyncio.create_subprocess_exec(
@@ -102,7 +102,7 @@ async def rot(stage: Stage) -> None:
         check(f"one scrub finds {flipped} flipped bytes that nobody read", report["is_whole"])
 
 
-def _flip(cluster: Cluster, node: str, count: int, rng: random.Random) -> int:
+def _flip(cluster: ProcessCluster, node: str, count: int, rng: random.Random) -> int:
     segments = sorted((cluster.data(node) / "segments").iterdir())
     for _ in range(count):
         segment = rng.choice(segments)

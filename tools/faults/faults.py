@@ -17,11 +17,11 @@ import sys
 import tempfile
 from pathlib import Path
 
-from disk_limits import full, power, space
-from disk_losses import refill, rot, wipe
-from node_faults import clocks, kill, slow
-from stage import Stage
-from telling import say
+from tools.faults.disk_limits import full, power, space
+from tools.faults.disk_losses import refill, rot, wipe
+from tools.faults.node_faults import clocks, kill, slow
+from tools.faults.stage import Stage
+from tools.faults.telling import say
 
 CHECKS = {one.__name__: one for one in (kill, wipe, refill, rot, full, power, clocks, slow, space)}
 

@@ -22,11 +22,12 @@ from pathlib import Path
 
 import aiohttp
 import msgspec
-from process_cluster import CLIENT_TIMEOUT, QUICK_HEALING, Client, Cluster
-from telling import check, say
 
 from dynafs.cli.dev_settings import prepare_newcomer
 from dynafs.sim.linearizability import Operation, first_violation, is_linearizable
+from tests.support.processes import QUICK_HEALING, ProcessCluster
+from tools.faults.client import CLIENT_TIMEOUT, Client
+from tools.faults.telling import check, say
 
 MIB = 1 << 20
 NODES_MAX = 9
@@ -35,15 +36,14 @@ HOT_FILES, SIZES = 12, (20, 3_000, 70_000, 400_000)
 CHANGE_MAX_S = 240.0
 
 
-class GrowingCluster(Cluster):
+class GrowingCluster(ProcessCluster):
     """A cluster that newcomers can be started beside."""
 
     async def add(self) -> str:
         """Start one more node, which knows the secret and one other; return its name."""
         number, _, path = prepare_newcomer(self.path)
         name = f"n{number}"
-        with path.open("a") as file:
-            file.write("\n[healing]\n" + "".join(f"{key} = {value}\n" for key, value in QUICK_HEALING.items()))
+        self.add_sections(path)
         self.configs[name] = path
         await self.start(name)
         self.names.append(name)
@@ -53,7 +53,7 @@ class GrowingCluster(Cluster):
 class Load:
     """Clients that write and read hot files, and write down what they saw."""
 
-    def __init__(self, cluster: Cluster, session: aiohttp.ClientSession, seed: int) -> None:
+    def __init__(self, cluster: ProcessCluster, session: aiohttp.ClientSession, seed: int) -> None:
         self.cluster, self.session, self.rng = cluster, session, random.Random(seed)
         self.history: dict[str, list[Operation]] = {f"hot{number}": [] for number in range(HOT_FILES)}
         self.waits_s: list[float] = []
@@ -176,7 +176,7 @@ class Operator:
 
 async def grow(path: Path, seed: int, files: int) -> None:
     """Three, five, eight, one replaced, four."""
-    cluster = GrowingCluster(path, 3, room=NODES_MAX)
+    cluster = GrowingCluster(path, 3, room=NODES_MAX, healing=QUICK_HEALING)
     async with contextlib.AsyncExitStack() as stack:
         # One connection for each request: a node that is killed must not cost a request that it never got.
         session = await stack.enter_async_context(aiohttp.ClientSession(timeout=CLIENT_TIMEOUT))
@@ -209,7 +209,7 @@ async def grow(path: Path, seed: int, files: int) -> None:
         check(f"everything acknowledged is read back: {outcomes}", set(outcomes) == {"right"})
 
 
-async def _kill_one(cluster: Cluster, load: Load, name: str) -> None:
+async def _kill_one(cluster: ProcessCluster, load: Load, name: str) -> None:
     """Kill a node with SIGKILL in the middle of a change, and start it again."""
     await asyncio.sleep(0.3)
     load.down.add(name)

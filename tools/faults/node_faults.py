@@ -4,11 +4,9 @@ import asyncio
 import struct
 from pathlib import Path
 
-from delay_proxy import DelayProxy
-from stage import Stage, load, run, until, until_whole
-from telling import check, say
-
-from dynafs.cli.dev_settings import PEER_PORT_OFFSET
+from tests.support.proxy import Proxy
+from tools.faults.stage import Stage, load, run, until, until_whole
+from tools.faults.telling import check, say
 
 
 async def kill(stage: Stage) -> None:
@@ -65,12 +63,9 @@ async def slow(stage: Stage) -> None:
     """One replica answers half a second late: reads go around it."""
     async with stage.cluster(3) as (cluster, client):
         proxies = []
-        for name in ("n1", "n2"):
-            proxies.append(DelayProxy(cluster.port + PEER_PORT_OFFSET + 3))
-            cluster.set_peer_port(name, "n3", await proxies[-1].start())
-        for name in ("n1", "n2"):
-            proxies.append(DelayProxy(cluster.port + PEER_PORT_OFFSET + int(name[1:])))
-            cluster.set_peer_port("n3", name, await proxies[-1].start())
+        for name, peer in (("n1", "n3"), ("n2", "n3"), ("n3", "n1"), ("n3", "n2")):
+            proxies.append(Proxy(cluster.peer_port(peer)))
+            cluster.set_peer_address(name, peer, await proxies[-1].start())
         await cluster.start()
         for number in range(200):
             await client.put(f"demo/f{number}", client.rng.choice([1000, 300_000]), ["n1", "n2"])

@@ -1,4 +1,4 @@
-"""What checks that break real nodes stand on: a cluster in a directory of its own, load, and waiting for things."""
+"""What every check that breaks real nodes uses: a cluster in its own directory, load, and waiting with a limit."""
 
 import asyncio
 import subprocess
@@ -8,8 +8,10 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import aiohttp
-from process_cluster import CLIENT_TIMEOUT, Client, Cluster
-from telling import say
+
+from tests.support.processes import QUICK_HEALING, ProcessCluster
+from tools.faults.client import CLIENT_TIMEOUT, Client
+from tools.faults.telling import say
 
 MIB = 1 << 20
 
@@ -24,14 +26,16 @@ class Stage:
 
     def __init__(self, path: Path, seed: int, files: int, overwrites: int) -> None:
         """files, overwrites: how many `space` makes."""
+        # Nodes and libraries are started with paths below it, from other directories.
+        path = path.resolve()
         self.path, self.seed, self.files, self.overwrites = path, seed, files, overwrites
         path.mkdir(parents=True, exist_ok=True)
         self.mounts: list[Path] = []
 
     @asynccontextmanager
-    async def cluster(self, count: int, **sections: dict[str, object]) -> AsyncIterator[tuple[Cluster, Client]]:
+    async def cluster(self, count: int, **sections: dict[str, object]) -> AsyncIterator[tuple[ProcessCluster, Client]]:
         """Make a cluster that is not started yet, and a client; stop it in the end."""
-        cluster = Cluster(self.path, count, **sections)
+        cluster = ProcessCluster(self.path, count, **{"healing": QUICK_HEALING, **sections})
         async with aiohttp.ClientSession(timeout=CLIENT_TIMEOUT) as session:
             try:
                 yield cluster, Client(cluster, session, self.seed)

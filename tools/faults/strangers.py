@@ -29,8 +29,9 @@ import time
 from pathlib import Path
 
 import aiohttp
-from process_cluster import Cluster
-from telling import check, say
+
+from tests.support.processes import QUICK_HEALING, ProcessCluster
+from tools.faults.telling import check, say
 
 KIB, MIB = 1 << 10, 1 << 20
 STRANGER, HONEST = "127.0.0.2", "127.0.0.3"
@@ -78,7 +79,7 @@ class Silent(asyncio.Protocol):
 class Strangers:
     """A number of connections of one kind, spread over the nodes; one that is closed is replaced."""
 
-    def __init__(self, cluster: Cluster, kind: str, count: int) -> None:
+    def __init__(self, cluster: ProcessCluster, kind: str, count: int) -> None:
         self.cluster, self.kind, self.count = cluster, kind, count
         self.held: set[Silent] = set()
         self.are_there = asyncio.Event()
@@ -124,7 +125,7 @@ class Strangers:
 class Load:
     """Well-behaved clients, and what became of their requests."""
 
-    def __init__(self, cluster: Cluster) -> None:
+    def __init__(self, cluster: ProcessCluster) -> None:
         self.cluster, self.numbers = cluster, itertools.count()
         self.done, self.failures = 0, dict[str, int]()
 
@@ -163,11 +164,11 @@ def resident_mib(pid: int) -> int:
     return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS:")) >> 10
 
 
-def descriptors(cluster: Cluster) -> dict[str, int]:
+def descriptors(cluster: ProcessCluster) -> dict[str, int]:
     return {name: len(os.listdir(f"/proc/{one.pid}/fd")) for name, one in cluster.processes.items()}
 
 
-async def prepare(cluster: Cluster) -> None:
+async def prepare(cluster: ProcessCluster) -> None:
     """Write what strangers ask for."""
     async with aiohttp.ClientSession() as session:
         for bucket, policy in (("huge", {"chunk_size_bytes": 16 * MIB}), ("strangers", {}), ("honest", {})):
@@ -177,7 +178,9 @@ async def prepare(cluster: Cluster) -> None:
             check("the large file is there", response.status == 201)
 
 
-async def judge(cluster: Cluster, load: Load, kinds: list[str], alone: float, options: argparse.Namespace) -> list[str]:
+async def judge(
+    cluster: ProcessCluster, load: Load, kinds: list[str], alone: float, options: argparse.Namespace
+) -> list[str]:
     """Let strangers of these kinds come, measure, and let them leave; return what was not as it should be."""
     before = descriptors(cluster)
     share = options.connections // len(kinds)
@@ -211,7 +214,7 @@ async def judge(cluster: Cluster, load: Load, kinds: list[str], alone: float, op
 
 async def run(options: argparse.Namespace, path: Path) -> list[str]:
     """Return all that was not as it should be."""
-    cluster = Cluster(path, 3)
+    cluster = ProcessCluster(path, 3, healing=QUICK_HEALING)
     try:
         await cluster.start()
         await prepare(cluster)

@@ -14,7 +14,6 @@ import asyncio
 import contextlib
 import random
 import shutil
-import sys
 import tempfile
 import time
 import tomllib
@@ -22,22 +21,19 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
+from dynafs.config import load_settings
+from dynafs.errors import ConfigError, RemoteProtocolError
+from dynafs.wire.frames import FrameDecoder, FrameKind, encode_frame
+from dynafs.wire.handshake import CallerHandshake, decode_handshake, encode_handshake
+from tests.support.processes import ProcessCluster
+from tools.faults.client import Client
+from tools.faults.stage import Stage
+from tools.faults.telling import check, say
+from tools.fuzz import http_inputs, peer_inputs
+from tools.fuzz.inputs import NUMBERS, TEXTS, mutated
+from tools.fuzz.node_watch import NodeWatch
+
 ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT / "tools" / "faults")]
-
-import http_inputs  # noqa: E402
-import peer_inputs  # noqa: E402
-from inputs import NUMBERS, TEXTS, mutated  # noqa: E402
-from node_watch import NodeWatch  # noqa: E402
-from process_cluster import Client, Cluster  # noqa: E402
-from stage import Stage  # noqa: E402
-from telling import check, say  # noqa: E402
-
-from dynafs.config import load_settings  # noqa: E402
-from dynafs.errors import ConfigError, RemoteProtocolError  # noqa: E402
-from dynafs.wire.frames import FrameDecoder, FrameKind, encode_frame  # noqa: E402
-from dynafs.wire.handshake import CallerHandshake, decode_handshake, encode_handshake  # noqa: E402
-
 TURN_S = 5.0
 #: Connections at once.
 WORKERS = 8
@@ -48,7 +44,7 @@ ANSWER_S = 0.5
 class Fuzzer:
     """One run against one cluster."""
 
-    def __init__(self, cluster: Cluster, client: Client, rng: random.Random) -> None:
+    def __init__(self, cluster: ProcessCluster, client: Client, rng: random.Random) -> None:
         self.cluster, self.client, self.rng = cluster, client, rng
         self.sent: Counter[str] = Counter()
         self.statuses: Counter[str] = Counter()

@@ -4,7 +4,7 @@ import json
 import random
 from urllib.parse import quote
 
-from inputs import NUMBERS, json_value, mutated, text
+from tools.fuzz.inputs import NUMBERS, json_value, mutated, text
 
 #: An operator's commands that would take a node away, and with it what is measured.
 LEFT_OUT = (b"restart", b"drain")

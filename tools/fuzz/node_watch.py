@@ -5,8 +5,8 @@ import json
 from collections import Counter
 from pathlib import Path
 
-from process_cluster import Cluster
-from telling import check, say
+from tests.support.processes import ProcessCluster
+from tools.faults.telling import check, say
 
 MIB = 1 << 20
 #: Lines that may come at once before one a second is the limit.
@@ -23,7 +23,7 @@ SETTLE_S = 15.0
 class NodeWatch:
     """Looks at every node of a cluster after every turn. Raises SystemExit when something is wrong."""
 
-    def __init__(self, cluster: Cluster) -> None:
+    def __init__(self, cluster: ProcessCluster) -> None:
         self._cluster = cluster
         self._read: dict[str, int] = dict.fromkeys(cluster.names, 0)
         self._turns = 0

@@ -5,13 +5,13 @@ import typing
 from collections.abc import Iterator
 
 import msgspec
-from inputs import mutated, text
 
 from dynafs.errors import LocalProtocolError
 from dynafs.wire.frames import FrameKind, encode_frame
 from dynafs.wire.handshake import WIRE_VERSION, Hello, Proof, Refusal, Welcome, encode_handshake
 from dynafs.wire.messages import Request
 from dynafs.wire.operator_messages import OperatorRequest
+from tools.fuzz.inputs import mutated, text
 
 #: Requests that a peer with the secret may order; they would take the node away, and with it what is measured.
 REQUESTS = tuple(set(typing.get_args(Request)) - set(typing.get_args(OperatorRequest)))

@@ -1,4 +1,4 @@
-"""Bugs in changes of the ring, put in on purpose."""
+"""Bugs in changes of the ring."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -20,7 +20,7 @@ def _write_to_the_new_only(self: RingView, hash_bytes: bytes) -> tuple[tuple[str
     return (self.ring.owners[self.partition_of(hash_bytes)],)
 
 
-async def _believe_in_pulls(self: Rebalancer, view: RingView, r_min: int, needed: int) -> bool:  # noqa: ARG001
+async def _believe_in_pulls(self: Rebalancer, view: RingView, r_min: int, needed: int) -> bool:
     """Switch before anything was pulled."""
     return True
 
@@ -29,7 +29,7 @@ def _accept_any_version(self: Fence, ring_version: int) -> None:
     """Serve whoever goes by an older ring."""
 
 
-async def _take_no_chunks(self: PartitionPull, node: str, chunk_ids: Sequence[bytes]) -> list[bytes]:  # noqa: ARG001
+async def _take_no_chunks(self: PartitionPull, node: str, chunk_ids: Sequence[bytes]) -> list[bytes]:
     """Pull records, and leave what they refer to where it is."""
     return []
 

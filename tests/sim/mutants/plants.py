@@ -1,4 +1,4 @@
-"""Bugs put in on purpose. Each breaks one rule that keeps a promise; a simulator worth its time finds them all."""
+"""Bugs in storing, reading, deleting and collecting, and the table of all bugs."""
 
 import base64
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -31,7 +31,6 @@ from dynafs.replica.fence import Fence
 from dynafs.replica.stamps import StampSource
 from dynafs.ring.paxos import Acceptor, Proposal
 from dynafs.ring.view import RingView
-from dynafs.sim.ring_plants import RING_PLANTS
 from dynafs.storage.chunk_batch import ChunkBatch, ChunkWrite, MoveChunk
 from dynafs.storage.chunks import ChunkTable
 from dynafs.storage.disk import ChunkPlace
@@ -40,6 +39,7 @@ from dynafs.storage.segments import SegmentFiles
 from dynafs.storage.trees import TreeWrites
 from dynafs.wire.context_token import MAC_SIZE_BYTES, ContextTokens
 from dynafs.wire.messages import CommitVersion, ReadChunk, StoreRecord
+from tests.sim.mutants.ring_plants import RING_PLANTS
 
 
 def _sync_nothing(self: object) -> None:
@@ -62,7 +62,7 @@ async def _repair_nothing(
 _next = StampSource.next
 
 
-async def _stamp_from_the_clock(self: StampSource, above: int) -> Stamp:  # noqa: ARG001
+async def _stamp_from_the_clock(self: StampSource, above: int) -> Stamp:
     """Trust the wall clock to be later than what was read."""
     return await _next(self, above=0)
 
@@ -73,7 +73,7 @@ async def _delete_above_nothing(self: Committer, key: bytes, policy: QuorumPolic
     return record, {}
 
 
-def _believe_the_disk(self: ChunkTable, chunk_id: bytes, place: ChunkPlace, body: bytearray) -> bytearray:  # noqa: ARG001
+def _believe_the_disk(self: ChunkTable, chunk_id: bytes, place: ChunkPlace, body: bytearray) -> bytearray:
     """Serve whatever was read."""
     return body
 
@@ -95,12 +95,12 @@ async def _carry_out_again(self: Committer, request: CommitVersion, body: bytes)
     return await self._serve(request, body)
 
 
-async def _drop_the_last(self: LastReferenceCheck, dead: Sequence[Reference]) -> list[Reference]:  # noqa: ARG001
+async def _drop_the_last(self: LastReferenceCheck, dead: Sequence[Reference]) -> list[Reference]:
     """Take the references here for all there are."""
     return list(dead)
 
 
-_ask_finder = UploadLookup._ask  # noqa: SLF001
+_ask_finder = UploadLookup._ask
 
 
 async def _take_silence_for_no(self: UploadLookup, node: str, uploads: list[Upload]) -> list[Upload]:
@@ -111,7 +111,7 @@ async def _take_silence_for_no(self: UploadLookup, node: str, uploads: list[Uplo
         return []
 
 
-_ask_last_look = LastReferenceCheck._ask  # noqa: SLF001
+_ask_last_look = LastReferenceCheck._ask
 
 
 async def _take_silence_for_nothing(self: LastReferenceCheck, node: str, chunk_ids: Sequence[bytes]) -> list[Reference]:
@@ -122,12 +122,12 @@ async def _take_silence_for_nothing(self: LastReferenceCheck, node: str, chunk_i
         return []
 
 
-def _forget_other_references(self: ChunkBatch, chunk_id: bytes) -> Iterator[Reference]:  # noqa: ARG001
+def _forget_other_references(self: ChunkBatch, chunk_id: bytes) -> Iterator[Reference]:
     """Let a chunk go with the first of its references."""
     return iter(())
 
 
-_judge_collector = GarbageCollector._judge  # noqa: SLF001
+_judge_collector = GarbageCollector._judge
 
 
 async def _collect_at_once(self: GarbageCollector, due: list[Reference], still_dead: dict[Reference, float]) -> None:
@@ -144,7 +144,7 @@ async def _hope_for_the_ack(self: Handoff, hint: Hint) -> bool:
     return True
 
 
-_objections = TombstoneReaper._objections  # noqa: SLF001
+_objections = TombstoneReaper._objections
 _reap = TombstoneReaper.reap
 
 
@@ -168,7 +168,7 @@ async def _serve_at_once(self: TombstoneReaper, body: bytes) -> Answer[Any]:
 
 _serve_reaping = TombstoneReaper.serve
 
-_stand_in_for = QuorumWriter._stand_in_for  # noqa: SLF001
+_stand_in_for = QuorumWriter._stand_in_for
 
 
 def _count_stand_ins(self: QuorumWriter, owner: str) -> None:
@@ -177,7 +177,7 @@ def _count_stand_ins(self: QuorumWriter, owner: str) -> None:
     _stand_in_for(self, owner)
 
 
-def _admit_all(self: Hedges, due_s: float) -> bool:  # noqa: ARG001
+def _admit_all(self: Hedges, due_s: float) -> bool:
     """Send every late read to a further owner."""
     self.sent += 1
     self.refused += 1
@@ -189,13 +189,13 @@ def _replace_everything(self: Record, version: Version, seen: Context) -> Record
     return Record.of(join(self.context, seen), [version])
 
 
-def _believe_the_client(self: ContextTokens, file_key: bytes, text: str) -> dict[str, int]:  # noqa: ARG001
+def _believe_the_client(self: ContextTokens, file_key: bytes, text: str) -> dict[str, int]:
     """Take whatever a client says it has seen for seen."""
     token = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
     return msgspec.msgpack.decode(token[1 + MAC_SIZE_BYTES :], type=dict[str, int])
 
 
-_commit_chunks = ChunkTable._commit_chunks  # noqa: SLF001
+_commit_chunks = ChunkTable._commit_chunks
 
 
 def _move_without_sync(self: ChunkTable, writes: Sequence[ChunkWrite]) -> None:
@@ -208,7 +208,7 @@ def _move_without_sync(self: ChunkTable, writes: Sequence[ChunkWrite]) -> None:
         del vars(self._segments)["sync"]
 
 
-_sum_up = TreeWrites._xor  # noqa: SLF001
+_sum_up = TreeWrites._xor
 
 
 def _forget_some_leaves(self: TreeWrites, row: bytes, change: int) -> None:
@@ -231,7 +231,7 @@ def _take_less_than_half(self: Proposal, nodes: set[str]) -> bool:
     return 2 * len(nodes) >= len(self.voters) - 1
 
 
-def _list_on_one_word(self: _Agreement, known: Mapping[str, Record]) -> Version | None:  # noqa: ARG001
+def _list_on_one_word(self: _Agreement, known: Mapping[str, Record]) -> Version | None:
     """List what a single owner lists."""
     newest = next((record.newest for record in known.values()), None)
     return newest if newest is not None and newest.is_file else None

@@ -1,0 +1,1 @@
+"""Real nodes under failures, ring changes, upgrades and hostile connections."""

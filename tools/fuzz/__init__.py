@@ -1,0 +1,1 @@
+"""Input that breaks parsers, for every port of a node."""
