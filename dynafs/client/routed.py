@@ -15,7 +15,7 @@ from yarl import URL
 from dynafs.client.connection import IDLE_TIMEOUT_S, Connection, Outgoing, body_of
 from dynafs.client.placement import TABLE_SIZE_BYTES_MAX, OwnerNode, Placement
 from dynafs.client.routing import SUSPECT_S, Address, Routing
-from dynafs.config import is_loopback
+from dynafs.config import is_loopback, joined
 from dynafs.errors import AnswerUnexpected, DynafsError, ServerUnreachable
 from dynafs.files import FileName
 
@@ -145,5 +145,4 @@ def _may_be_sent(error: DynafsError) -> bool:
 
 def _is_near(url: str) -> bool:
     """Return whether the node at a URL is on this machine."""
-    host = URL(url).host or ""
-    return is_loopback(f"[{host}]:1" if ":" in host else f"{host}:1")
+    return is_loopback(joined(URL(url).host or "", 1))

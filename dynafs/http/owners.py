@@ -11,7 +11,7 @@ import msgspec
 from aiohttp import web
 from blake3 import blake3
 
-from dynafs.config import is_loopback
+from dynafs.config import is_loopback, joined
 from dynafs.files import FileName
 from dynafs.http.rendering import json_response
 from dynafs.operations.node_status import NodeReport
@@ -29,11 +29,11 @@ INSTANCE_SIZE_BYTES = 8
 def owners_header(replication: Replication, name: FileName) -> dict[str, str]:
     """Return the header that names the owners of a file that are up, the first choice first; nothing when this node is
     one of them and stays in service, so that the common case costs a look-up."""
-    reach = replication.cluster
-    owners = reach.view.readers(file_hash(name.key))
-    if reach.me in owners and not replication.maintenance.is_draining:
+    cluster = replication.cluster
+    owners = cluster.view.readers(file_hash(name.key))
+    if cluster.me in owners and not replication.maintenance.is_draining:
         return {}
-    others = ", ".join(node for node in owners if node != reach.me and reach.is_up(node))
+    others = ", ".join(node for node in owners if node != cluster.me and cluster.is_up(node))
     return {OWNERS_HEADER: others} if others else {}
 
 
@@ -71,7 +71,7 @@ class OwnerRoutes:
     async def table(self, request: web.BaseRequest) -> web.StreamResponse:
         """The nodes with their addresses for clients, and of every partition the owners as places among the nodes."""
         told = await self._told()
-        view, is_near = self._replication.cluster.view, is_loopback(f"{_bracketed(request.remote or 'unknown')}:1")
+        view, is_near = self._replication.cluster.view, is_loopback(joined(request.remote or "unknown", 1))
         return json_response({
             "seen_by": self._replication.settings.node.name, "version": view.version, "step": view.state.step,
             "epoch": view.reading_ring.epoch, "partitions": view.partition_count, "n": view.n,
@@ -107,7 +107,3 @@ class OwnerRoutes:
         self._surveyed_s = survey.get_loop().time()
         if survey.cancelled() or survey.exception() is not None:
             self._survey = None
-
-
-def _bracketed(host: str) -> str:
-    return f"[{host}]" if ":" in host else host
