@@ -24,7 +24,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tools.bench.cases import CASES, unit
-from tools.bench.machine import SLOW_PYTHON, description, is_optimised_build, peak_resident_bytes, touch_memory
+from tools.bench.machine import SLOW_PYTHON, description, heading, is_optimised_build, peak_resident_bytes, touch_memory
 from tools.bench.report import Rounds, medians, ratio, table
 from tools.bench.runs import preload, run_case
 from tools.bench.scale import measure_scale, scale_table
@@ -140,8 +140,7 @@ def _measure(targets: list[Target], arguments: argparse.Namespace, work: Path) -
 
 
 def _document(rounds: Rounds, names: list[str], peaks: dict[str, dict[str, int]], arguments: argparse.Namespace) -> str:
-    machine = ", ".join(f"{name} {value}" for name, value in description().items())
-    told = [f"{machine}; {arguments.nodes} nodes, medians of {arguments.rounds} rounds", "", table(rounds, names), ""]
+    told = [f"{heading()}; {arguments.nodes} nodes, medians of {arguments.rounds} rounds", "", table(rounds, names), ""]
     for name in names:
         sizes = ", ".join(f"{node} {size >> 20}" for node, size in peaks[name].items())
         told.append(f"Peak resident MiB of {name}: {sizes}")

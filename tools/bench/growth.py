@@ -20,7 +20,7 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-from tools.bench.machine import SLOW_PYTHON, cpu_s, description, is_optimised_build
+from tools.bench.machine import SLOW_PYTHON, cpu_s, heading, is_optimised_build
 from tools.bench.targets import Dynafs
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -62,7 +62,7 @@ def main() -> None:
         finally:
             for cluster in clusters.values():
                 cluster.stop()
-    print(", ".join(f"{name} {value}" for name, value in description().items()))
+    print(heading())
     print(_table(found, idle))
 
 

@@ -65,6 +65,11 @@ def description() -> dict[str, object]:
     }
 
 
+def heading() -> str:
+    """Return `description` in one line."""
+    return ", ".join(f"{name} {value}" for name, value in description().items())
+
+
 SLOW_PYTHON = (
     "warning: this Python was built without profile-guided optimisation, which makes every figure of dynafs 13 to 20 % "
     "worse;\nDebian's python3.11 has it: DYNAFS_VENV=.venv-optimised /usr/bin/python3.11 tools/dev bench"

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tools.bench.cases import SMALL_CASES, Case
-from tools.bench.machine import SLOW_PYTHON, description, is_optimised_build, touch_memory
+from tools.bench.machine import SLOW_PYTHON, heading, is_optimised_build, touch_memory
 from tools.bench.runs import preload, run_load
 from tools.bench.targets import Dynafs
 
@@ -63,7 +63,7 @@ def main() -> int:
             found = {case: _measured(cluster, SMALL_CASES[case], chosen) for case in cases}
         finally:
             cluster.stop()
-    print(", ".join(f"{name} {value}" for name, value in description().items()))
+    print(heading())
     print(_table(found))
     return _judge(found)
 
