@@ -169,12 +169,8 @@ class FirstAnswers:
         self._add(answer)
 
     def _add(self, answer: Answer[RecordReply]) -> None:
-        message, body = answer
         self._left -= 1
-        if not isinstance(message, RecordReply):
-            self._decide(is_good=False)
-            return
-        self._come.append((message, body))
+        self._come.append((answer.message, answer.body))
         if not self._left:
             self._decide(is_good=True)
 

@@ -5,15 +5,16 @@ The decisions are `ring.paxos`'s (single-decree Paxos for each version); this br
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
+from typing import Protocol
 
 from dynafs.errors import DynafsError, RingBehind, RingChanged, RingUndecided
 from dynafs.membership.ring_register import RingRegister
-from dynafs.ports import Answer, Clock
+from dynafs.ports import Answer, Clock, R
 from dynafs.ring.paxos import NO_BALLOT, Acceptor, Ballot, Proposal, next_ballot
 from dynafs.ring.transition import RingState
+from dynafs.wire.message import Question
 from dynafs.wire.ring import decode_ring_state, encode_ring_state
-from dynafs.wire.ring_messages import AcceptRing, LearnRing, PrepareRing, ReadRing, RingReply, RingRequest, RingVote
+from dynafs.wire.ring_messages import AcceptRing, LearnRing, PrepareRing, ReadRing, RingReply
 
 #: Attempts of one proposal, and the longest pause before another one.
 ATTEMPTS_MAX = 8
@@ -21,8 +22,13 @@ PAUSE_S_MAX = 0.4
 #: Random bytes that distinguish a proposal from all others of its node.
 PROPOSER_SIZE_BYTES = 8
 
-#: Sends a request to a node, this one included.
-Ask = Callable[[str, RingRequest, bytes], Awaitable[Answer[Any]]]
+
+class Ask(Protocol):
+    """Sends a request to a node, this one included."""
+
+    def __call__(self, node: str, request: Question[R], body: bytes = b"", /) -> Awaitable[Answer[R]]:
+        """Return the reply. Raises DynafsError."""
+        ...
 
 
 class RingConsensus:
@@ -56,7 +62,7 @@ class RingConsensus:
         """Learn what others have; return their replies."""
         replies: list[RingReply] = []
         for answer in await self._ask_all(nodes, ReadRing(), b""):
-            if isinstance(answer, Answer) and isinstance(answer.message, RingReply):
+            if isinstance(answer, Answer):
                 await self._register.learn(decode_ring_state(answer.body))
                 replies.append(answer.message)
         return replies
@@ -119,7 +125,7 @@ class RingConsensus:
         """Ask all voters; bring those up to date that are behind, and learn from those that are ahead."""
         votes: list[tuple[str, Acceptor]] = []
         for node, answer in zip(proposal.voters, await self._ask_all(proposal.voters, request, body), strict=True):
-            if isinstance(answer, BaseException) or not isinstance(answer.message, RingVote):
+            if isinstance(answer, DynafsError):
                 continue
             vote = answer.message
             if vote.version > proposal.version:
@@ -132,9 +138,7 @@ class RingConsensus:
                 votes.append((node, Acceptor(vote.version, promised, accepted, bytes(answer.body))))
         return votes
 
-    async def _ask_all(
-        self, nodes: Sequence[str], request: RingRequest, body: bytes
-    ) -> list[Answer[Any] | DynafsError]:
+    async def _ask_all(self, nodes: Sequence[str], request: Question[R], body: bytes) -> list[Answer[R] | DynafsError]:
         answers = await asyncio.gather(*(self._ask(node, request, body) for node in nodes), return_exceptions=True)
         for answer in answers:
             if isinstance(answer, BaseException) and not isinstance(answer, DynafsError):

@@ -55,10 +55,6 @@ class PartitionPull:
         """The job that pulls."""
         return self._jobs["ring"]
 
-    @property
-    def _trees(self) -> TreeReader:
-        return TreeReader(self._job, self._cluster, self._store)
-
     def done(self, epoch: int, needed: int) -> list[int]:
         """Return the partitions that are done for the ring of this epoch. needed: of how many sources."""
         if epoch != self._epoch:
@@ -100,14 +96,14 @@ class PartitionPull:
 
     async def _compare(self, node: str, partitions: Sequence[int], view: RingView) -> set[int]:
         """Take over what one node has of partitions; return those of which something could not be had."""
-        failed: set[int] = set()
+        failed, trees = set[int](), TreeReader(self._job, self._cluster, self._store)
         for kind in TREE_KINDS:
-            leaves = await self._trees.differing(kind, node, partitions, ring_version=view.version)
+            leaves = await trees.differing(kind, node, partitions, ring_version=view.version)
             for start in range(0, len(leaves), LEAVES_MAX):
                 await self._job.step()
                 some = leaves[start : start + LEAVES_MAX]
-                theirs = await self._trees.read(kind, node, some, ring_version=view.version)
-                own = await self._trees.read(kind, self._cluster.me, some)
+                theirs = await trees.read(kind, node, some, ring_version=view.version)
+                own = await trees.read(kind, self._cluster.me, some)
                 missing = [
                     item for leaf in some for item, digest in theirs[leaf].items() if own[leaf].get(item) != digest
                 ]

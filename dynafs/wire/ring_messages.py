@@ -105,5 +105,3 @@ class AskIntroduction(Question[Introduction], frozen=True):
 
 #: What nodes ask each other to agree on the ring.
 RingRequest = PrepareRing | AcceptRing | LearnRing | ReadRing
-#: What they ask each other about it.
-RingQuestion = RingRequest | ReadPulled | AskStatus | AskIntroduction
