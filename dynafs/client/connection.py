@@ -40,7 +40,7 @@ ERROR_SIZE_BYTES_MAX = 1 << 20
 CODE_OF_OTHERS = "unknown"
 
 
-#: The body of a request; what makes it anew is called for each address that the request is sent to.
+#: The body of a request; a callable that makes it is called for each address that the request is sent to.
 Data = bytes | Callable[[], AsyncIterator[bytes]] | None
 
 

@@ -1,4 +1,4 @@
-"""Reading records at a quorum, and making sure that what was read stays."""
+"""Reading records at a quorum, and making what was read durable at W owners."""
 
 import asyncio
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ from dynafs.wire.records import decode_record, encode_record
 
 log = get_logger()
 
-#: BoundedTasks repairs of records at once; a read that finds more to repair leaves it to the next one.
+#: Concurrent repairs of records; further ones wait for the next read that finds the difference.
 REPAIRS_MAX = 64
 
 
@@ -39,17 +39,18 @@ class ReplicatedRecords:
         self.repairs = BoundedTasks("repair of records", REPAIRS_MAX)
 
     async def read(self, key: bytes, policy: QuorumPolicy) -> Record:
-        """Return the newest record R owners know of, held by W owners when this returns. Raises ReadQuorumLost.
+        """Return the newest record at R owners; W owners hold it when this returns. Raises ReadQuorumLost.
 
-        An available read returns what R nodes that are up know of, and repairs afterwards.
+        An available read returns the newest record at R live nodes, and repairs afterwards.
         """
         return (await self.read_to_replace(key, policy, 0))[0]
 
     async def read_to_replace(self, key: bytes, policy: QuorumPolicy, wall_ms: int) -> tuple[Record, Context | None]:
-        """Return what `read` does, and what a version has to stand above that this clock stamps after this read began.
+        """Return the record, as `read` does, and the context that a version stamped by this clock after the read must
+        exceed.
 
-        The context is None when `read_context` has to be asked for it: unless R >= W owners hold the same record, and
-        have judged the clock. wall_ms: 0 when nothing will be stamped.
+        The context is None unless R >= W owners hold the same record and have checked the clock; then call
+        `read_context`. wall_ms: 0 when nothing will be stamped.
         """
         began_s, begun = self._cluster.loop.time(), None
         if may_agree(self._cluster, policy):
@@ -68,7 +69,7 @@ class ReplicatedRecords:
     async def _read_in(
         self, key: bytes, policy: QuorumPolicy, began_s: float, begun: FirstAnswers | None, view: RingView
     ) -> Record:
-        """began_s: loop time at which the client's read began."""
+        """began_s: loop time at which the client's read started."""
         run = ReadRun(self._cluster, Wanted(key, policy), view, self._latency.hedge_s, begun)
         fold = await run.run()
         self._note_time(began_s)
@@ -89,14 +90,14 @@ class ReplicatedRecords:
         return plan.record
 
     async def _finish_available(self, key: bytes, plan: RepairPlan, fold: QuorumRead, policy: QuorumPolicy) -> Record:
-        """Repair owners after the answer. A fallback that knows nothing proves nothing: unless R owners said so, all
-        nodes that are up are asked before that counts as lost."""
+        """Repair owners after the reply. An empty fallback proves nothing: unless R owners replied that the file does
+        not exist, all live nodes are asked before the read fails."""
         place = file_hash(key)
         owners = self._cluster.owners(place)
         if plan.record.newest is None and sum(node in owners for node in fold.answered) < policy.r:
-            everybody = len(self._cluster.standing(place))
-            if everybody > policy.r:
-                return await self.read(key, replace(policy, r=everybody))
+            live_count = len(self._cluster.standing(place))
+            if live_count > policy.r:
+                return await self.read(key, replace(policy, r=live_count))
             raise ReadQuorumLost(policy.r, [node for node in fold.answered if node in owners], fold.failed)
         stale = tuple(node for node in plan.stale if node in owners)
         if stale:
@@ -104,11 +105,11 @@ class ReplicatedRecords:
         return plan.record
 
     async def read_context(self, key: bytes, policy: QuorumPolicy, wall_ms: int) -> dict[str, int]:
-        """Return the joined contexts of R owners: what a new version has to stand above. Raises ReadQuorumLost.
+        """Return the joined contexts of R owners, which a new version must exceed. Raises ReadQuorumLost.
 
-        wall_ms: the clock that will stamp it. Were it far ahead, the others would refuse the version while this node
-        kept it, and the file could not be read until they caught up. So one other owner at least is asked, if the
-        write needs one: it refuses to answer such a clock.
+        wall_ms: the clock that will stamp the version. If it were far ahead, other nodes would reject the version while
+        this node kept it, and the file could not be read until they caught up. So at least one other owner is asked, if
+        the write needs one: it rejects such a clock.
         """
         if not policy.is_available:
             policy = replace(policy, r=max(policy.r, min(policy.w, 2)))
@@ -142,15 +143,15 @@ class ReplicatedRecords:
                 fold.retract(node, failure_code(error))
 
     async def _repair_now(self, key: bytes, plan: RepairPlan, held: QuorumWrite, view: RingView) -> None:
-        """Bring the record to as many more owners as W takes, before anybody is told of it."""
+        """Store the record at as many more owners as W takes, before the read returns it."""
         request = StoreRecord(key, ring_version=view.version)
         fold = await store_at(self._cluster, request, encode_record(plan.record), held)
         if fold.verdict is not Verdict.MET:
             metrics.quorum_lost.labels("read").inc()
             raise ReadQuorumLost(fold.w, fold.acked, fold.failed)
-        told = [node for node in fold.acked if node not in plan.holders]
-        metrics.records_repaired.inc(len(told))
-        log.info("record.repaired", key=key.decode(errors="replace"), nodes=told)
+        repaired = [node for node in fold.acked if node not in plan.holders]
+        metrics.records_repaired.inc(len(repaired))
+        log.info("record.repaired", key=key.decode(errors="replace"), nodes=repaired)
 
     def _repair_later(self, key: bytes, plan: RepairPlan) -> None:
         if plan.record != EMPTY and not self.repairs.is_full:

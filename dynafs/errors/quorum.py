@@ -43,7 +43,7 @@ class ReadQuorumLost(QuorumError):
 
 
 class TooManySiblings(DynafsError):
-    """So many versions stand beside each other that somebody must resolve them before another is added."""
+    """The file has so many concurrent versions that a client must resolve them before another is added."""
 
     code = "too_many_siblings"
 

@@ -1,6 +1,6 @@
-"""Records on one node: what the node replies to reads and writes of records, its own included.
+"""Records on one node: replies to reads and writes of records, its own included.
 
-A write is verified, merged into what is held, and acknowledged when it is durable.
+A write is verified, merged into the local record, and acknowledged when it is durable.
 """
 
 import asyncio
@@ -30,10 +30,10 @@ from dynafs.wire.messages import (
 from dynafs.wire.records import decode_record, encode_context, encode_record, record_digest
 from dynafs.wire.rows import ROWS_MAX, checked_rows
 
-#: Contexts of smaller records certainly fit into a head, which costs less than a body of their own.
+#: Contexts of smaller records always fit into a head, which costs less than a separate body.
 CONTEXT_IN_HEAD_SIZE_BYTES_MAX = 32 << 10
 
-#: Called with a key and the versions of it that were replaced.
+#: Called with a key and its versions that were replaced.
 OnReplaced = Callable[[bytes, Iterable[Version]], None]
 
 
@@ -47,7 +47,7 @@ class RecordService:
         self._on_replaced, self._digests = on_replaced, RecordDigests()
 
     def register(self, dispatcher: Dispatcher) -> None:
-        """Answer what peers ask about records."""
+        """Answer peers that ask about records."""
         dispatcher.register(ReadRecord, self.read)
         dispatcher.register(StoreRecord, self.store)
         dispatcher.register(CompareRecords, lambda _, _request, body: self._compare(bytes(body)))
@@ -69,7 +69,7 @@ class RecordService:
         return Answer(RecordReply(record_digest(data), dict(context)), data if request.whole else b"")
 
     def store(self, _: str, request: StoreRecord, body: bytes | bytearray) -> Storing:
-        """Merge a record into what is held, and keep the hint that comes with it."""
+        """Merge a record into the local one, and keep the hint of the request."""
         self._fence.check(request.ring_version)
         return Storing(self._fence.store(self._store_record(request, bytes(body))))
 
@@ -84,18 +84,18 @@ class RecordService:
     def merge_record(
         self, key: bytes, data: bytes, *, is_old: bool = False, hint: Hint | None = None
     ) -> "asyncio.Future[None]":
-        """Merge a record into what is held; the future resolves when all is durable. Raises when it is damaged.
+        """Merge a record into the local one; the future resolves when the result is durable. Raises when it is damaged.
 
-        is_old: another owner holds it already, so its stamps are not judged again. hint: to be kept with it.
+        is_old: another owner holds it already, so its stamps are not checked again. hint: to be kept with it.
         """
         incoming = decode_record(data)
         held_data = self._store.latest_record(key)
         held = stored_record(held_data)
         if incoming.time_max > held.time_max and not is_old:
-            # A stamp from the far future is kept out; one that got in with the clocks of the day before is no news.
+            # A stamp from the far future is rejected, unless the local record has one at least as late already.
             self._stamps.check(incoming.time_max)
         if held.absorbs(incoming):
-            # NodeReport to hold what is held already: durable, or to be made so together with what is on its way.
+            # Nothing to merge: the local record is durable, or is written again together with the pending one.
             if self._store.read_record(key) == held_data:
                 return _done() if hint is None else self._store.put_hint(hint)
             return self._store.put_record(key, held_data, hint)

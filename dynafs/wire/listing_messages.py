@@ -15,8 +15,8 @@ class ListReply(Message, frozen=True):
 class ListRecords(Question[ListReply], frozen=True):
     """Return the records of this bucket whose path starts with prefix and is greater than after, ascending.
 
-    With a delimiter, rows behind the first file of a common prefix are skipped. ring_version: as in ReadRecord.
-    is_live: leave out rows without contents; answered with all rows by nodes that do not support it.
+    With a delimiter, rows after the first file of a common prefix are skipped. ring_version: as in ReadRecord. is_live:
+    leave out rows without contents; nodes that do not support it reply with all rows.
     """
 
     bucket: str
@@ -29,7 +29,7 @@ class ListRecords(Question[ListReply], frozen=True):
 
 
 class RowsReply(Message, frozen=True):
-    """Body: [encoded row] in the order asked, empty bytes for a file of which nothing is held."""
+    """Body: [encoded row] in the order requested, empty bytes for a file without a record here."""
 
     since: ClassVar[int] = 3
 

@@ -1,7 +1,7 @@
 """Messages: the typed head of every request and reply between nodes.
 
 Rule 1: a message is a msgspec struct, tagged and array-like: short on the wire, checked when decoded.
-Rule 2: fields are only ever appended, with a default; readers ignore what they do not know, so versions n and n+1 talk.
+Rule 2: fields are only appended, with a default; readers ignore unknown ones, so versions n and n+1 interoperate.
 Rule 3: bulk (chunk bytes, records, listing rows) travels in the frame's body, never in the head.
 """
 
@@ -28,8 +28,8 @@ from dynafs.wire.ring_messages import (
 
 
 class RecordReply(Message, frozen=True):
-    """digest: empty when nothing is held. Body: the encoded record when it was asked for, else the encoded context when
-    `context_in_body`, which is where a context goes that may be too large for a head."""
+    """digest: empty when there is no record. Body: the encoded record when requested, otherwise the encoded context
+    when `context_in_body`, for contexts that may be too large for a head."""
 
     digest: bytes
     context: dict[str, int] = msgspec.field(default_factory=dict)
@@ -37,12 +37,12 @@ class RecordReply(Message, frozen=True):
 
 
 class ReadRecord(Question[RecordReply], frozen=True):
-    """What do you hold under this key? The digest is always told; the record and its context when asked for.
+    """Read the record under this key. The digest is always returned; the record and its context on request.
 
-    context_in_body: the asker reads the context from the body, too; older nodes expect it in the head.
-    wall_ms: the asker's clock when it is about to stamp a write, else 0; refused when too far ahead of the reader's.
-    ring_version: by which the asker chose whom to ask; refused when there is a newer one. 0 in questions that count
-    for no quorum.
+    context_in_body: the caller also accepts the context in the body; older nodes expect it in the head. wall_ms: the
+    caller's clock when it is about to stamp a write, else 0; rejected when too far ahead of the replica's.
+    ring_version: the state by which the caller chose the owners; rejected when there is a newer one. 0 in requests that
+    count for no quorum.
     """
 
     key: bytes
@@ -54,10 +54,10 @@ class ReadRecord(Question[RecordReply], frozen=True):
 
 
 class StoreRecord(Question[Stored], frozen=True):
-    """Merge the record in the body into what you hold under this key, durably.
+    """Merge the record in the body into the local one, durably.
 
-    hint_for: the owner that could not take it; keep it until you have handed it over. is_counted: the writer was told
-    that you have it, so there may be no other copy. ring_version: as in ReadRecord.
+    hint_for: the owner that failed; keep the write until it is handed off. is_counted: the ack counts for the writer's
+    quorum, so there may be no other copy. ring_version: as in ReadRecord.
     """
 
     key: bytes
@@ -67,10 +67,10 @@ class StoreRecord(Question[Stored], frozen=True):
 
 
 class StoreChunk(Question[Stored], frozen=True):
-    """Keep the body under this name, durably, with a reference from one upload of one file.
+    """Store the body under this id, durably, with a reference from one upload of one file.
 
-    hint_for: the owner that could not take it; keep it until you have handed it over. is_counted: the writer was told
-    that you have it, so there may be no other copy. ring_version: as in ReadRecord.
+    hint_for: the owner that failed; keep the chunk until it is handed off. is_counted: the ack counts for the writer's
+    quorum, so there may be no other copy. ring_version: as in ReadRecord.
     """
 
     chunk_id: bytes
@@ -86,21 +86,22 @@ class ChunkReply(Message, frozen=True):
 
 
 class ReadChunk(Question[ChunkReply], frozen=True):
-    """Send the chunk."""
+    """Return the chunk."""
 
     chunk_id: bytes
 
 
 class ChunkStates(Message, frozen=True):
-    """One of "present", "missing", "quarantined" per chunk, in the order asked."""
+    """One of "present", "missing", "quarantined" per chunk, in the order requested; or an error code after verifying
+    it."""
 
     states: list[str]
 
 
 class StatChunks(Question[ChunkStates], frozen=True):
-    """In what state are your copies of these chunks? chunk_ids: concatenated, at most 1024.
+    """Return the state of these chunks. chunk_ids: concatenated, at most 1024.
 
-    verify: read them and say "corrupt" of those that are.
+    verify: read them, and return the error code of those that fail.
     """
 
     chunk_ids: bytes
@@ -108,9 +109,9 @@ class StatChunks(Question[ChunkStates], frozen=True):
 
 
 class ConfirmReferences(Question[ChunkStates], frozen=True):
-    """This upload of this file uses these chunks (concatenated, at most 1024); answered with the state of each.
+    """This upload of this file uses these chunks (concatenated, at most 1024); the reply has the state of each.
 
-    is_upload: it is about to be committed, so nothing that was confirmed a while ago will do.
+    is_upload: the upload is about to be committed, so an earlier confirmation does not suffice.
     """
 
     chunk_ids: bytes
@@ -120,30 +121,30 @@ class ConfirmReferences(Question[ChunkStates], frozen=True):
 
 
 class ReleaseReferences(Question[Stored], frozen=True):
-    """This upload probably needs these chunks (concatenated, at most 1024) no more: look soon."""
+    """This upload probably no longer uses these chunks (concatenated, at most 1024): check them soon."""
 
     chunk_ids: bytes
     upload_id: bytes
 
 
 class FoundReferences(Message, frozen=True):
-    """Body: [(chunk id and upload id, key)], at most 16 of a chunk."""
+    """Body: [(chunk id and upload id, key)], at most 16 per chunk."""
 
 
 class FindReferences(Question[FoundReferences], frozen=True):
-    """Which uploads refer to these chunks (concatenated, at most 64) at your place?"""
+    """Return the local references to these chunks (concatenated, at most 64)."""
 
     chunk_ids: bytes
 
 
 class Standing(Message, frozen=True):
-    """rows: numbers of the rows, from 0, that do."""
+    """rows: numbers of the rows, from 0, whose upload has a current version here."""
 
     rows: list[int]
 
 
 class FindUploads(Question[Standing], frozen=True):
-    """Which of these uploads are versions that stand at your place? Body: [(key, upload id)], at most 1024."""
+    """Which of these uploads have a current version on your side? Body: [(key, upload id)], at most 1024."""
 
 
 class ReapRecords(Question[Stored], frozen=True):
@@ -151,51 +152,51 @@ class ReapRecords(Question[Stored], frozen=True):
 
 
 class ScannedRecords(Message, frozen=True):
-    """Body: [(key, record without inline contents)]. after: where to go on, None at the end."""
+    """Body: [(key, record without inline contents)]. after: where to continue, None at the end."""
 
     after: bytes | None
 
 
 class ScanRecords(Question[ScannedRecords], frozen=True):
-    """All your records behind a key, whosoever they are."""
+    """Page through all local records after a key, whichever node owns them."""
 
     after: bytes
     limit: int
 
 
 class HintCounts(Message, frozen=True):
-    """targets: {node: (how many, bytes, since when the oldest, in wall-clock milliseconds)}."""
+    """targets: {node: (number, bytes, wall-clock milliseconds of the oldest)}."""
 
     targets: dict[str, tuple[int, int, int]]
 
 
 class CountHints(Question[HintCounts], frozen=True):
-    """What do you keep for others? key: of the file that is asked about, empty for all."""
+    """Return how many hints are kept for which node. key: of one file, empty for all."""
 
     key: bytes = b""
 
 
 class Differing(Message, frozen=True):
-    """rows: numbers of the rows, from 0, whose digest is another one here."""
+    """rows: numbers of the rows, from 0, whose digest differs here."""
 
     rows: list[int]
 
 
 class CompareRecords(Question[Differing], frozen=True):
-    """Which of these do you hold otherwise? Body: [(key, digest)], at most 1024."""
+    """Which of these records differ on your side? Body: [(key, digest)], at most 1024."""
 
 
-#: What nodes keep trees of.
+#: Kinds of trees.
 TREE_KINDS = ("records", "chunks")
-#: Leaves of one question.
+#: Leaves of one request.
 LEAVES_MAX = 64
 
 
 class CompareTrees(Question[Differing], frozen=True):
-    """Which of these ranges of `span` leaves sum up to something else at your place?
+    """Which of these ranges of `span` leaves have another sum on your side?
 
-    Body: [(first leaf in two bytes, sum)], ascending, at most 1024. Answered with Differing. ring_version: which you
-    must know, and be done with what you accepted by older ones; 0 for none.
+    Body: [(first leaf in two bytes, sum)], ascending, at most 1024. The reply is Differing. ring_version: the state
+    that the node must have learned, with all writes accepted under older ones on disk; 0 for none.
     """
 
     kind: str
@@ -204,13 +205,13 @@ class CompareTrees(Question[Differing], frozen=True):
 
 
 class LeafRows(Message, frozen=True):
-    """Body: [(key, digest)] of records, [(id, nothing)] of chunks, leaf after leaf, at most 1024."""
+    """Body: [(key, digest)] of records, [(id, empty)] of chunks, leaf after leaf, at most 1024."""
 
     is_end: bool
 
 
 class ReadLeaves(Question[LeafRows], frozen=True):
-    """What do these leaves of your tree, ascending, at most 64, stand for? In the first of them: behind an item.
+    """Return the entries of these leaves, ascending, at most 64; entries of the first leaf start after `after`.
 
     ring_version: as in CompareTrees.
     """
@@ -222,9 +223,10 @@ class ReadLeaves(Question[LeafRows], frozen=True):
 
 
 class PulledRecords(Message, frozen=True):
-    """Body: [(key, record)]. after: where to go on, None at the end.
+    """Body: [(key, record)]. after: where to continue, None at the end.
 
-    knows_other: you were here with another generation. generation: of the answering node's data directory.
+    knows_other: the replying node has met the caller under another generation. generation: of the replying node's data
+    directory.
     """
 
     after: bytes | None
@@ -233,7 +235,7 @@ class PulledRecords(Message, frozen=True):
 
 
 class PullRecords(Question[PulledRecords], frozen=True):
-    """Your records behind a key, of partitions that I own. generation: of my data directory."""
+    """Return local records after a key, of partitions that the caller owns. generation: of its data directory."""
 
     after: bytes
     limit: int
@@ -241,19 +243,19 @@ class PullRecords(Question[PulledRecords], frozen=True):
 
 
 class CommitReply(Message, frozen=True):
-    """The write's stamp and the nodes that held it when it was confirmed."""
+    """The write's stamp, and the nodes that held it when it was confirmed."""
 
     stamp: Stamp
     stored_on: list[str]
 
 
 class CommitVersion(Question[CommitReply], frozen=True):
-    """Coordinate this write for me: stamp the version in the body and store it at w owners.
+    """Coordinate this write: stamp the version in the body and store it at w owners.
 
-    seen: what the client had seen of the file, None when it did not say; checked where it came from the client, and
-    bounded by what a context token, or a delete, hands on.
-    commit_id: random, the same when the same request arrives again; a commit must happen at most once.
-    ring_version: of the ring state by which you own the file.
+    seen: what the client had seen of the file, None when it did not state that; authenticated if it came from the
+    client, and bounded by the size of a context token, or of the context that a delete passes on. commit_id: random,
+    the same when the request is repeated; a commit must happen at most once. ring_version: of the ring state in which
+    the receiver owns the file.
     """
 
     key: bytes
@@ -265,7 +267,7 @@ class CommitVersion(Question[CommitReply], frozen=True):
     ring_version: int = 0
 
 
-#: What nodes ask each other to bring copies together, and to learn what may go.
+#: Requests by which replicas converge and unused data is found.
 ComparingRequest = CompareRecords | CompareTrees | ReadLeaves | PullRecords | ScanRecords
 ReferenceRequest = ConfirmReferences | ReleaseReferences | FindReferences | FindUploads
 HealingRequest = ComparingRequest | ReferenceRequest | ReapRecords | CountHints

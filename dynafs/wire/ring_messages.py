@@ -1,4 +1,4 @@
-"""Messages by which nodes agree on the ring, and move from one to the next."""
+"""Messages by which nodes agree on the ring, and move from one ring to the next."""
 
 from typing import ClassVar
 
@@ -8,9 +8,10 @@ from dynafs.wire.message import Message, Question, Stored
 
 
 class RingVote(Message, frozen=True):
-    """A voter after it was asked. Ballots are (round, proposer).
+    """A voter's state after a request. Ballots are (round, proposer).
 
-    version: of which it speaks. Body: what it accepted last; the state it knows when that is later than what was asked.
+    version: the version it is about. Body: what the voter accepted last; its ring state if that is later than the
+    request's version.
     """
 
     version: int
@@ -39,14 +40,14 @@ class LearnRing(Question[Stored], frozen=True):
 
 
 class RingReply(Message, frozen=True):
-    """Body: the state. is_pending: the next one was accepted here, and may have been decided."""
+    """Body: the state. is_pending: this node has accepted the next one, which may have been decided."""
 
     version: int
     is_pending: bool = False
 
 
 class ReadRing(Question[RingReply], frozen=True):
-    """Which ring state do you know?"""
+    """Return the latest ring state that this node has learned."""
 
 
 class Pulled(Message, frozen=True):
@@ -54,17 +55,17 @@ class Pulled(Message, frozen=True):
 
 
 class ReadPulled(Question[Pulled], frozen=True):
-    """Which partitions of the ring of this epoch are at your place, as `needed` of the present owners hold them?"""
+    """Return the partitions of the ring of this epoch that are complete here, pulled from `needed` present owners."""
 
     epoch: int
     needed: int
 
 
 class NodeStatus(Message, frozen=True):
-    """version, epoch: of the ring state that is known. stored_bytes: of chunks and what lies around them.
+    """version, epoch: of the node's ring state. stored_bytes: of chunks with their overhead.
 
-    is_whole: whether it answers for all it owns, False while it refills a lost disk. started_ms: when it started.
-    http: HOST:PORT where it serves clients.
+    is_whole: whether it answers for all it owns, False while it refills a lost disk. started_ms: when it started. http:
+    HOST:PORT where it serves clients.
     """
 
     version: int
@@ -79,14 +80,14 @@ class NodeStatus(Message, frozen=True):
 
 
 class AskStatus(Question[NodeStatus], frozen=True):
-    """How are you, and which of these nodes do you not reach? Answered with NodeStatus."""
+    """Return the node's status, and which of these nodes it cannot reach. The reply is NodeStatus."""
 
     nodes: tuple[str, ...] = ()
 
 
 class Introduction(Message, frozen=True):
-    """n, r, w, partitions, ring_digest: what the cluster was founded with. addresses: {node: HOST:PORT} of its members.
-    Body: the ring state that the node knows."""
+    """n, r, w, partitions, ring_digest: the parameters of the cluster at its foundation. addresses: {node: HOST:PORT}
+    of its members. Body: the node's ring state."""
 
     n: int
     r: int
@@ -98,10 +99,10 @@ class Introduction(Message, frozen=True):
 
 
 class AskIntroduction(Question[Introduction], frozen=True):
-    """Who are you, and of which cluster? Answered with Introduction."""
+    """Return the node's name and its cluster. The reply is Introduction."""
 
     since: ClassVar[int] = 2
 
 
-#: What nodes ask each other to agree on the ring.
+#: Requests by which nodes agree on the ring.
 RingRequest = PrepareRing | AcceptRing | LearnRing | ReadRing
